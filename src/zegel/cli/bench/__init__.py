@@ -1,0 +1,1 @@
+"""What `zegel bench` measures, a file per part of the path."""

@@ -1,0 +1,1 @@
+"""The other side of the wire: simulated houses, their meters, and how they push."""

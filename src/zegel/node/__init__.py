@@ -1,0 +1,1 @@
+"""What makes a process a zone: configuration, links, supervisor, data directory, switches."""

@@ -1,0 +1,147 @@
+"""The data directory: a folder per zone, a `VERSION` integer, and who owns what."""
+
+import fcntl
+import json
+import os
+import secrets
+from pathlib import Path
+
+from zegel.calls.table import ZONES
+from zegel.errors import ConfigError, ConflictError, StorageError
+from zegel.node.config import Config
+from zegel.node.isolation import Users, traversable
+
+__all__ = ["VERSION", "DataDirectory", "prepare"]
+
+VERSION = 1
+_FIRST_USER, _LAST_USER = 61_200, 65_400  # below what distributions give to people
+_SUN_PATH = 107  # bytes of a Unix socket's path, sockaddr_un without its NUL
+
+
+class DataDirectory:
+    """A prepared data directory; holds its lock until `close`."""
+
+    def __init__(self, root: Path, run: Path, users: Users, lock: int) -> None:
+        self.root, self.run, self.users = root, run, users
+        self._lock = lock
+
+    def close(self) -> None:
+        """Give the lock back."""
+        os.close(self._lock)
+
+
+def prepare(config: Config, *, must_be_new: bool = False) -> DataDirectory:
+    """Make or check the data directory, lock it, and lay the folders out.
+
+    Raises:
+        ConfigError: not writable, a parent that zone users cannot pass, socket path too long.
+        ConflictError: another node runs on it, or a newer version wrote it.
+    """
+    root, run = config.data(), config.run()
+    try:
+        root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        lock = _lock(root)
+        _version(root, must_be_new=must_be_new)
+        users = _users(root, config.node.users) if os.geteuid() == 0 else Users()
+        _folders(root, run, users)
+    except OSError as error:
+        raise ConfigError(
+            "data directory", where=str(error.filename or root), found=error.strerror
+        ) from error
+    longest = max(len(os.fsencode(run / a / f"{b}.sock")) for a in ZONES for b in ZONES)
+    if longest > _SUN_PATH:
+        raise ConfigError(
+            "run directory too long for Unix sockets",
+            where=f"[node] run_dir {run}",
+            expected=f"<= {_SUN_PATH} bytes with the socket's name",
+            found=longest,
+        )
+    return DataDirectory(root, run, users, lock)
+
+
+def _lock(root: Path) -> int:
+    lock = os.open(root / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise ConflictError(
+            "data directory in use", where=str(root), expected="one node", found="another node"
+        ) from error
+    return lock
+
+
+def _version(root: Path, *, must_be_new: bool) -> None:
+    path = root / "VERSION"
+    if not path.exists():
+        others = [p.name for p in root.iterdir() if p.name not in ("LOCK", "run")]
+        if others:
+            raise ConfigError(
+                "data directory",
+                where=str(root),
+                expected="an empty folder or a node's own",
+                found=f"{others[0]} and no VERSION",
+            )
+        path.write_text(f"{VERSION}\n", encoding="ascii")
+        return
+    if must_be_new:
+        raise ConflictError("a test node takes only a folder it made", where=str(root))
+    text = path.read_text(encoding="ascii", errors="replace").strip()
+    if not text.isdecimal():
+        raise StorageError("data version", where=str(path), expected="an integer", found=text[:40])
+    if int(text) > VERSION:
+        raise ConflictError(
+            "data version is newer than this program",
+            where=str(path),
+            expected=f"<= {VERSION}",
+            found=text,
+        )
+
+
+def _users(root: Path, configured: int) -> Users:
+    """Return the zones' users: configured, else chosen once and kept beside the data."""
+    if configured:
+        return Users.from_base(configured)
+    path = root / "users.json"
+    if path.exists():
+        return Users.from_base(json.loads(path.read_text(encoding="ascii"))["first"])
+    base = _FIRST_USER + 8 * secrets.randbelow((_LAST_USER - _FIRST_USER) // 8)
+    path.write_text(json.dumps({"first": base}), encoding="ascii")
+    return Users.from_base(base)
+
+
+def _folders(root: Path, run: Path, users: Users) -> None:
+    as_root = users.edge != 0
+    _folder(run, 0o711)
+    for zone in ZONES:
+        _folder(run / zone, 0o711)
+        folder = root / zone
+        _folder(folder, 0o750 if zone == "edge" else 0o700)
+        if as_root:
+            group = users.spool if zone == "edge" else users.of(zone)
+            _own(folder, users.of(zone), group)
+    spool = root / "edge" / "spool"
+    _folder(spool, 0o750)
+    if as_root:
+        _own(spool, users.edge, users.spool)
+        spool.chmod(0o2750)
+        blocked = traversable(root / "edge")
+        if blocked is not None:
+            raise ConfigError(
+                "data directory cannot be reached by the zones' users",
+                where=str(blocked),
+                expected="mode o+x",
+                found=oct(blocked.stat().st_mode & 0o777),
+            )
+
+
+def _folder(path: Path, mode: int) -> None:
+    if not path.exists():
+        path.mkdir(parents=True)
+        path.chmod(mode)
+
+
+def _own(path: Path, user: int, group: int) -> None:
+    stat = path.stat()
+    if (stat.st_uid, stat.st_gid) != (user, group):
+        os.chown(path, user, group)
