@@ -73,7 +73,7 @@ docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
 
 fuzz: $(VENV)/.dev
-	$(BIN)/python tests/fuzz/fuzz_decode.py --count $${COUNT:-1000000}
+	PYTHONPATH=src:tests $(BIN)/python tests/fuzz/fuzz_decode.py --count $${COUNT:-1000000}
 
 peers: $(VENV)/.dev
 	benchmarks/peers/setup.sh

@@ -45,13 +45,8 @@ def test_an_option_that_makes_no_demo_is_exit_2_and_named(
     ],
 )
 def test_a_load_that_cannot_be_is_exit_2_and_named(
-    arguments: dict[str, object],
-    named: str,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: object,
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: dict[str, object], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("zegel.cli.fleet._token", lambda _path: "token")
     assert fleet_run(**arguments) == 2  # type: ignore[arg-type]  # a table of options
     assert capsys.readouterr().err.startswith(f"zegel: usage: {named}; ")
 

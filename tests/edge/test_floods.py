@@ -169,7 +169,7 @@ def test_unfinished_frames_are_bounded_over_all_connections(
     monkeypatch.setattr("zegel.edge.receiver.MAX_HELD", 100_000)
 
     async def test() -> None:
-        async with running(folder) as edge:
+        async with running(folder, max_apdu=65_535) as edge:
             large = wrapped(sealed(size=60_000))[:30_000]
             peers = await opened(edge, 10, large)
             await edge.until(lambda: edge.counted("refused_connections") >= 7)

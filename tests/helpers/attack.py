@@ -15,24 +15,28 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from helpers.nodes import RunningNode
+from zegel.cli.client import Api
 from zegel.cli.demo.api import NodeApi
+from zegel.cosem.length import encode_length
 from zegel.cosem.push import RECEIPT_BYTES, wrap
 from zegel.meter.fleet import Fleet
 from zegel.node.config import Config, load
 
-__all__ = ["Flood", "SeparateNode", "flooding", "forged", "resident"]
+__all__ = ["Flood", "SeparateNode", "ask", "flooding", "forged", "resident", "zones"]
 
 START_S = 60.0
-GENERAL_GLO, TITLE_AT, COUNTER_AT, BODY_AT = 0xDB, 10, 22, 26  # of a frame behind its wrapper
+TITLE_AT = 10  # in a general-glo-ciphering APDU behind its wrapper
 # What `zegel serve` does, with a switch that it cannot be given.
 WITH_SWITCHES = """
 import asyncio, functools
 from pathlib import Path
+from typing import Any
 from zegel.cli import serve
 from zegel.node import supervisor
 from zegel.node.config import load
@@ -71,7 +75,7 @@ class SeparateNode(RunningNode):
             self.close()
             raise
         self.token = self.config.token_file().read_text(encoding="ascii").strip()
-        self.api = NodeApi(self.url, self.token)
+        self.api = NodeApi(Api(self.url, self.config.token_file()))
 
     @property
     def url(self) -> str:
@@ -96,8 +100,6 @@ class SeparateNode(RunningNode):
             if self.process.poll() is None:
                 self.stop()
         finally:
-            if hasattr(self, "api"):
-                self.api.close()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _wait_up(self, log: Path) -> None:
@@ -109,6 +111,16 @@ class SeparateNode(RunningNode):
         self._pids = {zone: int(pid) for zone, pid in re.findall(r"(\w+) is up; pid (\d+)", said)}
         self._push_port = int(re.findall(r"push to [\d.]+:(\d+)", said)[0])
         self._url = re.findall(r"API at (\S+)", said)[0]
+
+
+def ask(node: RunningNode, path: str, **params: int) -> dict[str, Any]:
+    """Return a document of the node's API."""
+    return Api(node.url, node.config.token_file()).get(path, **params)
+
+
+def zones(node: RunningNode) -> dict[str, dict[str, Any]]:
+    """Return what each zone says of itself."""
+    return {zone["zone"]: zone for zone in ask(node, "/v1/zones")["zones"]}
 
 
 def resident(pid: int) -> int:
@@ -124,14 +136,14 @@ def forged(fleet: Fleet, count: int, size: int) -> NDArray[np.uint8]:
     (count, bytes of a frame) u1.
     """
     content = b"\x30" + bytes(4 + size)  # security control, counter, ciphertext and tag
-    apdu = bytes((GENERAL_GLO, 8)) + bytes(8) + b"\x82" + len(content).to_bytes(2, "big") + content
+    apdu = b"\xdb\x08" + bytes(8) + encode_length(len(content)) + content
     frames = np.tile(np.frombuffer(wrap(apdu), "u1"), (count, 1))
     each = np.arange(count)
     who = each // 2 % len(fleet)
     counters = np.where(each % 2, 0xFFFF_FFFF, fleet.floors[who] + 1 + each // (2 * len(fleet)) % 6)
     frames[:, TITLE_AT : TITLE_AT + 8] = fleet.titles[who]
-    frames[:, COUNTER_AT:BODY_AT] = counters.astype(">u4").view("u1").reshape(-1, 4)
-    frames[:, BODY_AT:] = np.frombuffer(os.urandom(count * size), "u1").reshape(count, size)
+    frames[:, -size - 4 : -size] = counters.astype(">u4").view("u1").reshape(-1, 4)
+    frames[:, -size:] = np.frombuffer(os.urandom(count * size), "u1").reshape(count, size)
     return frames
 
 
@@ -208,9 +220,7 @@ class _Line:
         return self.received // RECEIPT_BYTES >= len(self.data) // self.frame
 
 
-def _send_all(
-    port: int, frames: NDArray[np.uint8], sources: Sequence[str], flood: Flood
-) -> None:
+def _send_all(port: int, frames: NDArray[np.uint8], sources: Sequence[str], flood: Flood) -> None:
     parts = [np.ascontiguousarray(part) for part in np.array_split(frames, len(sources))]
     lines = [
         _Line(port, source, memoryview(part).cast("B"), frames.shape[1])

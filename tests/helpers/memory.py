@@ -5,6 +5,7 @@ not dumpable, so nobody else may look.
 """
 
 import os
+import re
 import signal
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,9 +24,7 @@ Needles = Mapping[str, bytes]  # what it is called: the bytes that must not be s
 
 def spellings(needles: Needles) -> dict[str, list[bytes]]:
     """Return each needle as it may stand somewhere: raw, and as hexadecimal text."""
-    return {
-        name: [raw, raw.hex().encode(), raw.hex().upper().encode()] for name, raw in needles.items()
-    }
+    return {name: [raw, raw.hex().encode()] for name, raw in needles.items()}
 
 
 @contextmanager
@@ -93,17 +92,20 @@ def _memory(process: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _segments(smaps: str) -> Iterator[tuple[str, int, int]]:
-    """Return name, start and end of what is readable and has a page in memory or in swap."""
-    name, start, end, readable = "", 0, 0, False
-    for line in smaps.splitlines():
-        field, *rest = line.split(maxsplit=5)
-        if not field.endswith(":"):
-            start, end = (int(part, 16) for part in field.split("-"))
-            name = rest[4] if len(rest) > 4 else "anonymous"
-            readable = rest[0].startswith("r") and not name.startswith("[vvar")
-        elif field in ("Rss:", "Swap:") and readable and rest[0] != "0":
+    """Return name, start and end of what is readable and has a page in memory or in swap.
+
+    The private, unchanged bytes of a file that the process has loaded are that file's.
+    """
+    for segment in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", smaps):
+        head, *lines = segment.splitlines()
+        span, mode, _, _, _, *names = head.split(maxsplit=5)
+        name = names[0] if names else "anonymous"
+        pages = {line.split()[0]: line.split()[1] for line in lines}
+        loaded = name.startswith("/") and mode.endswith("p") and pages["Anonymous:"] == "0"
+        empty = pages["Rss:"] == pages["Swap:"] == "0"
+        if mode.startswith("r") and not (loaded or empty or name.startswith("[vvar")):
+            start, end = (int(part, 16) for part in span.split("-"))
             yield name, start, end
-            readable = False
 
 
 def _read(memory: int, at: int, end: int) -> bytes:

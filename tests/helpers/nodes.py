@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from zegel.calls.store import FatesReport
+from zegel.cli.client import Api
 from zegel.cli.demo.api import NodeApi
 from zegel.meter.fleet import Fleet, make_fleet
 from zegel.meter.frames import Push, day_pushes
@@ -63,7 +64,7 @@ class RunningNode:
             self.close()
             raise
         self.token = self.config.token_file().read_text(encoding="ascii").strip()
-        self.api = NodeApi(self.url, self.token)
+        self.api = NodeApi(Api(self.url, self.config.token_file()))
 
     @property
     def url(self) -> str:
@@ -121,8 +122,6 @@ class RunningNode:
         try:
             self.run(self.supervisor.stop())
         finally:
-            if hasattr(self, "api"):
-                self.api.close()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()

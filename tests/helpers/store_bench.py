@@ -1,4 +1,4 @@
-"""A store without its process: real engine, real vault, a spool folder, and an edge that unlinks."""
+"""A store without its process: real engine and vault, a spool folder, an edge that unlinks."""
 
 import asyncio
 import threading
@@ -11,7 +11,6 @@ from typing import Any
 from helpers.pushes import AMSTERDAM, quarters
 from helpers.vault_meters import Bench as VaultBench
 from helpers.vault_meters import Meter, Sealed
-
 from zegel.calls.edge import Release, Released
 from zegel.calls.store import MeterRow
 from zegel.calls.vault import DiskKey, OpenFrames, UseSummary

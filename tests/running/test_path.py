@@ -67,3 +67,16 @@ def test_the_fleets_frames_stay_on_the_fast_path_once_their_layout_is_known(
     node.send(made.pushes(1) + made.pushes(2))
     after = node.settled(before.received + 80)
     assert after.off_fast_path == before.off_fast_path
+
+
+def test_a_key_of_version_0_is_judged_like_any_other(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zegel.meter.intake.KEY_VERSION", 0)
+    made = street(node, meters=2)
+    before = node.api.fates()
+    node.send(made.pushes())
+    node.settled(before.received + 2)
+    node.send(made.pushes())
+    after = node.settled(before.received + 4)
+    assert (after.stored - before.stored, after.duplicate - before.duplicate) == (2, 2)

@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from helpers.store_bench import StoreBench, body, frame_of, push
 
+from helpers.store_bench import StoreBench, body, frame_of, push
 from zegel.errors import StorageError
 from zegel.node import switches
 from zegel.node.switches import Switches
@@ -161,11 +161,11 @@ bench.end()
 @pytest.mark.parametrize(
     "point", ["insert_readings.after:2", "insert_frames.after", "ledger.before:2"]
 )
-def test_killed_store_ends_as_one_that_was_not(tmp_path: Path, point: str) -> None:
-    killed = _child(tmp_path, point)
+def test_killed_store_ends_as_one_that_was_not(folder: Path, point: str) -> None:
+    killed = _child(folder, point)
     assert killed.returncode == -signal.SIGKILL
     # a new process over the same folders: the helper makes what is absent and keeps the rest
-    again = _child(tmp_path, "")
+    again = _child(folder, "")
     assert again.stdout.split() == ["7680", "7680", "80", "3840"], again.stderr
 
 

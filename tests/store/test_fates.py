@@ -1,11 +1,11 @@
 """Every fate and reason of design section 10, through a real vault and a real engine."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
+
 from helpers.store_bench import ADDRESS, DAY, StoreBench, body, frame_of, push, serial
 from helpers.vault_meters import Meter, Sealed, meters
-
 from zegel.node import switches
 from zegel.node.spool_format import Mark, Record
 from zegel.node.switches import Switches
@@ -62,7 +62,7 @@ REASONS: dict[str, Callable[[Meter], "tuple[bytes | Record, str]"]] = {
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[str, str]]]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
     """All cases in one segment, each of a meter of its own, with good frames between them."""
     bench = StoreBench(tmp_path_factory.mktemp("fates"), meters(2 * len(REASONS)))
     frames: list[bytes | Record] = []
@@ -79,7 +79,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tup
     outcome["sum"] = ("adds up" if adds_up else "does not", str(report.received))
     outcome["rows"] = ("", bench.text("SELECT count() FROM readings_interval").strip())
     bench.end()
-    yield outcome
+    return outcome
 
 
 @pytest.mark.parametrize("case", REASONS)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from zegel.errors import NotFoundError, ZegelError
+from zegel.errors import ZegelError
 
 __all__ = ["app", "run"]
 
@@ -39,7 +39,7 @@ def run(
         host: Address of the node's edge.
         port: Its push port.
         url: The node's API; default ZEGEL_URL, else http://localhost:8480.
-        token_file: File of the API token; default ZEGEL_TOKEN_FILE, else zegel-data/console/token.
+        token_file: File of the API token; default ZEGEL_TOKEN_FILE, else the data directory's.
         meters: New meters to bring in.
         rate: Pushes a second in all; 0 pushes as fast as receipts come.
         seconds: How long to push.
@@ -49,13 +49,15 @@ def run(
         udp: One datagram a push.
         json: Print one JSON document (zegel.fleet_run/1).
     """
+    from zegel.cli.client import Api
     from zegel.cli.load import Load, text
 
     try:
-        token = _token(token_file)
-        address = url or os.environ.get("ZEGEL_URL") or "http://localhost:8480"
         load = Load(meters, rate, seconds, seed, suite, keep_open=keep_open, udp=udp)
-        result = load.run(host, port, address, token)
+        for name, value in (("ZEGEL_URL", url), ("ZEGEL_TOKEN_FILE", token_file)):
+            if value is not None:
+                os.environ[name] = str(value)  # a flag goes before the environment
+        result = load.run(host, port, Api.from_environment())
     except ZegelError as error:
         print(error.line(), file=sys.stderr)
         return error.exit_code
@@ -66,14 +68,3 @@ def run(
     else:
         print(text(result))
     return 1 if result.failed else 0
-
-
-def _token(path: Path | None) -> str:
-    named = path or Path(os.environ.get("ZEGEL_TOKEN_FILE") or "zegel-data/console/token")
-    try:
-        return named.read_text(encoding="ascii").strip()
-    except OSError as error:
-        expected = "a readable file (--token-file or ZEGEL_TOKEN_FILE)"
-        raise NotFoundError(
-            "API token", where=str(named), expected=expected, found=error.strerror
-        ) from None

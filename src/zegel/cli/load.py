@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from zegel.cli.client import Api
 from zegel.cli.demo.api import NodeApi
 from zegel.errors import UsageError
 from zegel.meter.fleet import KEY_BYTES, Fleet, make_fleet
@@ -85,13 +86,12 @@ class Load:
         """How many days each meter pushes."""
         return ceil(self.pushes / self.meters)
 
-    def run(self, host: str, port: int, url: str, token: str) -> LoadResult:
-        """Push at the node whose edge is `host:port` and whose API is `url`."""
+    def run(self, host: str, port: int, api: Api) -> LoadResult:
+        """Push at the node whose edge is `host:port` and whose API is `api`."""
         fleet = make_fleet(
             self.seed, OPERATOR, secrets.randbelow(FIRST_METER), self.meters, self.suite
         )
-        with NodeApi(url, token) as api:
-            take_in(fleet, api, segment="load")
+        take_in(fleet, NodeApi(api), segment="load")
         made = list(self._frames(fleet))
         sender = Sender(host, port, rate=self.rate, keep_open=self.keep_open, udp=self.udp)
         began = time.process_time()

@@ -20,6 +20,8 @@ from zegel.node.spool_format import Record, SegmentName
 __all__ = ["Committer", "Sender", "Taken", "Worker"]
 
 PROBE_S = 1.0  # between two tries after a failed append
+FRAME_COST = 1_000  # bytes that a waiting frame takes beside its own: a flood may be of tiny ones
+SEGMENT_RECORDS = 20_000  # sealed at so many too: what a segment costs the store is bounded
 AGE_SEALS_UP_TO = 2  # unread segments; above it the store is behind, and small segments no help
 
 
@@ -112,7 +114,7 @@ class Committer:
     def add(self, taken: Taken) -> None:
         """Take a frame in for the next commit."""
         self._waiting.append(taken)
-        self.waiting_bytes += len(taken.record.frame)
+        self.waiting_bytes += len(taken.record.frame) + FRAME_COST
         if not self._due and self.disk_error is None:
             self._plan()
 
@@ -179,7 +181,7 @@ class Committer:
     ) -> None:
         self._due = False
         self._last = self._loop.time()
-        self.waiting_bytes -= sum(len(taken.record.frame) for taken in batch)
+        self.waiting_bytes -= sum(len(taken.record.frame) + FRAME_COST for taken in batch)
         if usage is not None:
             self.usage = usage
             self._durable(batch)
@@ -194,7 +196,8 @@ class Committer:
         self._changed()
 
     def _seal_when_full(self) -> None:
-        if self.usage.open_bytes >= self._config.segment_bytes:
+        usage = self.usage
+        if usage.open_bytes >= self._config.segment_bytes or usage.open_records >= SEGMENT_RECORDS:
             self._seal()
         elif self.usage.open_records and self._seal_timer is None and not self._seal_late:
             self._seal_timer = self._loop.call_later(self._config.segment_s, self._seal_by_age)

@@ -29,7 +29,7 @@ from zegel.node.spool_format import Mark, Record
 __all__ = ["Receiver"]
 
 MAX_HELD = 64_000_000  # bytes of unfinished frames over all connections
-MAX_WAITING = 32_000_000  # bytes of frames that wait for a commit; above it reading stops
+MAX_WAITING = 16_000_000  # bytes that wait for a commit; above it reading stops for a moment
 STOP_S = 2.0  # for what waits when the edge is told to stop
 
 
@@ -45,6 +45,7 @@ class Receiver:
         self.max_apdu = edge.max_apdu
         self.time = asyncio.get_running_loop().time
         self.held = False  # reading is stopped
+        self._admitting = True
         self.seats: Seats[Connection] = Seats(
             room_for_connections(edge.max_connections), edge.reserved
         )
@@ -86,7 +87,7 @@ class Receiver:
             self._datagrams, _ = await loop.create_datagram_endpoint(
                 lambda: Datagrams(self), sock=datagram
             )
-        if not self.held:
+        if self._admitting:
             await self._listener.open()
         self._sweep()
         return port
@@ -249,7 +250,21 @@ class Receiver:
         error = committer.disk_error
         health.set("disk", None if error is None else f"edge: {error}: reading stopped")
         much = committer.waiting_bytes > (MAX_WAITING / 2 if self.held else MAX_WAITING)
-        self._hold(wanted=full or error is not None or much)
+        away = full or error is not None
+        self._hold(wanted=away or much)
+        self._admit(wanted=not away)
+
+    def _admit(self, *, wanted: bool) -> None:
+        """Accept newcomers, or leave them in the kernel's backlog.
+
+        They are accepted while reading stops for a moment only: in a flood the listener would
+        open and close again before anybody came in.
+        """
+        if wanted == self._admitting:
+            return
+        self._admitting = wanted
+        if self._listener is not None and not self._stopping:
+            self._listener.set_open(wanted=wanted)
 
     def _hold(self, *, wanted: bool) -> None:
         """Stop reading everywhere, or go on."""
@@ -262,8 +277,6 @@ class Receiver:
                 connection.pause()
             else:
                 connection.resume()
-        if self._listener is not None and not self._stopping:
-            self._listener.set_open(wanted=not wanted)
 
     def _pause_if_held(self, connection: Connection) -> None:
         if self.held:

@@ -19,7 +19,7 @@ from typing import Self
 
 import numpy as np
 
-from zegel.cosem.push import RECEIPT_BYTES, parse_receipt
+from zegel.cosem.push import RECEIPT_BYTES, parse_receipt, receipt
 from zegel.errors import InputError, UsageError
 from zegel.meter.frames import Push
 
@@ -30,6 +30,8 @@ TICK_S = 0.2
 PENDING = (errno.EINPROGRESS, errno.EAGAIN, errno.EWOULDBLOCK)
 READ, WRITE = select.EPOLLIN | select.EPOLLRDHUP, select.EPOLLOUT
 GONE = select.EPOLLHUP | select.EPOLLERR
+ID_AT, ID_BYTES = 10, 3  # of the invoke-id in a receipt
+BEFORE_ID, BEHIND_ID = receipt(0)[:ID_AT], receipt(0)[ID_AT + ID_BYTES :]
 
 
 @dataclass(slots=True)
@@ -263,6 +265,9 @@ class _Run:
 
     @staticmethod
     def _fits(exchange: _Exchange, push: Push) -> bool:
+        invoke_id = push.invoke_id.to_bytes(ID_BYTES, "big")
+        if exchange.received == BEFORE_ID + invoke_id + BEHIND_ID:
+            return True  # as a rule; reading it whole would take a tenth of this thread's time
         try:
             return parse_receipt(exchange.received) == push.invoke_id
         except InputError:

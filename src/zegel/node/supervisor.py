@@ -22,7 +22,6 @@ from zegel.node.switches import NONE, Switches
 
 __all__ = ["StartError", "Supervisor"]
 
-_START_ORDER = ("vault", "edge", "store", "console")
 _READY_S = 60.0
 _STOP_S = 15.0
 _BACK_OFF_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -68,7 +67,7 @@ class Supervisor:
         self, config: Config, switches: dict[str, Switches] | None = None, *, quiet: bool = False
     ) -> None:
         self.config, self._quiet = config, quiet
-        self._zones = {name: _Zone(name, (switches or {}).get(name, NONE)) for name in _START_ORDER}
+        self._zones = {name: _Zone(name, (switches or {}).get(name, NONE)) for name in ZONES}
         self._test = any(zone.switches != NONE for zone in self._zones.values())
         self._directory: datadir.DataDirectory | None = None
         self._stopping = False
@@ -169,6 +168,17 @@ class Supervisor:
             for start in starts:
                 start.cancel()
             await asyncio.gather(*starts, return_exceptions=True)
+
+    async def _start_all(self) -> None:
+        """Start the vault, which others ask at their start, then the others at once."""
+        await self._first_start(self._zones["vault"])
+        try:
+            async with asyncio.TaskGroup() as group:
+                for zone in self._zones.values():
+                    if zone.name != "vault":
+                        group.create_task(self._first_start(zone))
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
 
     async def _first_start(self, zone: _Zone) -> None:
         ready = await self._launch(zone)

@@ -41,14 +41,15 @@ class Batch:
 class Decision:
     """What became of the n frames of a batch, and the rows of the stored ones.
 
-    `fate`, `reason` (n,) u1; `version` (n,) u2, key version of those that were opened; `fast`
-    (n,) u1; `meter` (n,) u8; `what` says what is wrong, by place.
+    `fate`, `reason` (n,) u1; `version` (n,) u2, key version of those that were opened; `fast`,
+    `opened` (n,) u1; `meter` (n,) u8; `what` says what is wrong, by place.
     """
 
     fate: NDArray[np.uint8]
     reason: NDArray[np.uint8]
     version: NDArray[np.uint16]
     fast: NDArray[np.uint8]
+    opened: NDArray[np.uint8]
     rows: Rows
     meter: NDArray[np.uint64]
     what: dict[int, str] = field(default_factory=dict)
@@ -111,6 +112,7 @@ def frame_columns(batch: Batch, decision: Decision) -> dict[str, np.ndarray | by
         "clock_ahead": rows.clock_ahead.astype("u4"),
         "implausible": rows.implausible.astype("u4"),
         "fast": decision.fast,
+        "opened": decision.opened,
         "size": batch.headers.size.astype("u4"),
         "peer": strings(peers),
     }

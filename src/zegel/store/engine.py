@@ -17,6 +17,7 @@ import chdb
 import numpy as np
 
 from zegel.errors import ConfigError, StorageError, ZegelError
+from zegel.node.switches import guard
 from zegel.store.native import native_block
 from zegel.store.schema import POLICY, STATEMENTS
 
@@ -28,7 +29,7 @@ _CONFIG = """<clickhouse><storage_configuration>
 <disks><plain><type>local</type><path>{root}/</path></plain>
 <sealed><type>encrypted</type><disk>plain</disk>
 <algorithm>AES_256_CTR</algorithm><key_hex>{key}</key_hex></sealed></disks>
-<policies><{policy}><volumes><main><disk>sealed</disk></main></volumes></{policy}></policies>
+<policies><{policy}><volumes><main><disk>{disk}</disk></main></volumes></{policy}></policies>
 </storage_configuration></clickhouse>"""
 
 
@@ -154,7 +155,8 @@ class Engine:
         root.mkdir(mode=0o700, exist_ok=True)
         config = os.memfd_create("engine", os.MFD_CLOEXEC)
         try:
-            text = _CONFIG.format(root=_xml(str(root)), key=key.hex(), policy=POLICY)
+            disk = "sealed" if guard("store.encrypted_disk") else "plain"
+            text = _CONFIG.format(root=_xml(str(root)), key=key.hex(), policy=POLICY, disk=disk)
             os.write(config, text.encode())
             return _connect(
                 f"{self._path}?config-file=/proc/self/fd/{config}&async_insert=0&{_SESSION}"

@@ -58,6 +58,7 @@ class _Work:
     fate: NDArray[np.uint8]
     reason: NDArray[np.uint8]
     version: NDArray[np.uint16]
+    authentic: NDArray[np.bool_]  # the vault verified its tag
     fast: NDArray[np.uint8]
     meter: NDArray[np.uint64]
     what: dict[int, str] = field(default_factory=dict)
@@ -99,7 +100,14 @@ class Judge:
         _explain(work)
         rows = self._rows(batch, work, content, query)
         return Decision(
-            work.fate, work.reason, work.version, work.fast, rows, work.meter, work.what
+            fate=work.fate,
+            reason=work.reason,
+            version=work.version,
+            fast=work.fast,
+            opened=work.authentic.astype("u1"),
+            rows=rows,
+            meter=work.meter,
+            what=work.what,
         )
 
     def _before_opening(self, batch: Batch, poison: Mapping[int, str]) -> _Work:
@@ -108,6 +116,7 @@ class Judge:
             fate=np.full(n, Fate.STORED, "u1"),
             reason=batch.headers.reason.copy(),
             version=np.zeros(n, "u2"),
+            authentic=np.zeros(n, bool),
             fast=np.zeros(n, "u1"),
             meter=batch.meter.copy(),
             what=dict(batch.headers.what),
@@ -131,6 +140,7 @@ class Judge:
         ):
             good = verdicts == OpenVerdict.OK
             work.version[places[good]] = versions[good]
+            work.authentic[places[good]] = True
             work.quarantine(places[~good], _OF_VAULT[verdicts[~good]])
             opened.append((places[good], plaintexts, lengths[good]))
         if not guard("store.authenticated"):
@@ -157,7 +167,7 @@ class Judge:
         order = np.argsort(content.place)  # frames that broke the decoder stand at its end
         place, verdict = content.place[order], content.verdict[order]
         identity = content.identity[order]
-        authentic = work.version[place] > 0
+        authentic = work.authentic[place]
         body = _OF_DECODER[verdict]
         other = (body == Reason.NONE) & (identity != index.identity[work.meter[place]])
         for k in np.flatnonzero(other).tolist():

@@ -33,6 +33,7 @@ from zegel.store.engine import Engine
 from zegel.store.fate import REASONS, Fate
 from zegel.store.headers import read_headers
 from zegel.store.judge import Judge
+from zegel.store.lane import Lane
 from zegel.store.ledger import Ledger
 from zegel.store.quarantine import Kept, Quarantine
 from zegel.store.readings import absent
@@ -70,26 +71,6 @@ class Parts:
     damaged: Path
     health: HealthState
     log: Any  # a structlog logger
-
-
-@dataclass(frozen=True, slots=True)
-class _Lane:
-    """System titles that authenticated, 8 bytes each, and the address of each, 16 bytes."""
-
-    titles: bytes = b""
-    addresses: bytes = b""
-
-    @classmethod
-    def of(cls, taken: Taken, batch: Batch, decision: Decision, done: np.ndarray) -> "_Lane":
-        """Return those of a cut; frames whose fate was read back are among them."""
-        authentic = set(batch.frame_id[decision.fate != Fate.QUARANTINED].tolist())
-        authentic.update(done["frame_id"][done["fate"] != Fate.QUARANTINED].tolist())
-        seen = {
-            record.frame[2:10]: record.address
-            for frame_id, record in zip(taken.frame_ids, taken.records, strict=True)
-            if frame_id in authentic and record.frame[:1] == b"\xdb"
-        }
-        return cls(b"".join(seen), b"".join(seen.values()))
 
 
 class Pipeline:
@@ -147,7 +128,7 @@ class Pipeline:
         cut = parts.ledger.open_cut
         name = next((name for name in names if (name.first, name.last) == cut), names[0])
         if name.count and name.last <= parts.ledger.position_of(name.first):
-            self._release(name, _Lane())  # committed before; an unlink that was not synced
+            self._release(name, Lane())  # committed before; an unlink that was not synced
             return True
         self._one(name)
         for key in ("pipeline", "engine"):
@@ -164,7 +145,7 @@ class Pipeline:
         step("begin.before")
         again = parts.ledger.begin(name.first, name.last)
         step("begin.after")
-        lane = self._process(taken, again=again) if taken.records else _Lane()
+        lane = self._process(taken, again=again) if taken.records else Lane()
         if taken.damage is not None:
             set_aside(parts.spool, name, parts.damaged)
             parts.ledger.note_damage(taken.damage)
@@ -183,7 +164,7 @@ class Pipeline:
         self._release(name, lane)
         step("release.after")
 
-    def _process(self, taken: Taken, *, again: bool) -> "_Lane":
+    def _process(self, taken: Taken, *, again: bool) -> Lane:
         """Decide, insert, and return who authenticated."""
         parts = self._parts
         cut = (taken.name.first, taken.name.last)
@@ -207,7 +188,7 @@ class Pipeline:
         step("insert_frames.after")
         self._note(batch, decision)
         self._stale = False
-        return _Lane.of(taken, batch, decision, done)
+        return Lane.of(taken, batch, decision, done)
 
     def _batch(self, taken: Taken, done: NDArray[np.uint64]) -> Batch:
         """Return the frames whose fate is not known yet."""
@@ -291,7 +272,7 @@ class Pipeline:
 
     def _note(self, batch: Batch, decision: Decision) -> None:
         """Bring the arrays to what the tables hold now, and count."""
-        stored = np.flatnonzero(decision.stored() & (decision.version > 0))
+        stored = np.flatnonzero(decision.stored())
         stored = stored[np.argsort(batch.frame_id[stored])]
         parts, rows = self._parts, decision.rows
         parts.judge.windows.add(
@@ -344,7 +325,7 @@ class Pipeline:
             "vault", f"vault does not answer for {seconds:.0f} s; {self.waiting} segments wait"
         )
 
-    def _release(self, name: SegmentName, lane: "_Lane") -> None:
+    def _release(self, name: SegmentName, lane: Lane) -> None:
         """Tell the edge. An edge that does not answer holds nobody up: it is told again later."""
         call = Release(
             first=name.first,
@@ -389,7 +370,7 @@ class Pipeline:
         self._parts.health.set("cut", what)
         later = [name for name in names if name.first > cut[1]]
         if later:  # the sequence went on: it will not come back
-            self._parts.health.set(f"gap-{cut[0]}", what)
+            self._parts.health.set(f"lost-{cut[0]}", what)
             self._parts.log.error("segment is gone", first=cut[0], last=cut[1])
             self._parts.ledger.abandon()
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from zegel.errors import DamagedError, StorageError
+from zegel.node.switches import guard
 
 __all__ = ["Kept", "Quarantine"]
 
@@ -121,6 +122,8 @@ class Quarantine:
     def _seal(self, frame: Kept) -> bytes:
         nonce = os.urandom(_NONCE)
         content = msgspec.msgpack.encode(_Content(frame.what, frame.body))
+        if not guard("store.encrypted_disk"):
+            return nonce + content
         return nonce + self._cipher.encrypt(nonce, content, _bound(frame.frame_id))
 
     def _contents(self, frame_ids: Sequence[int]) -> dict[int, _Content]:
@@ -134,6 +137,8 @@ class Quarantine:
         return found
 
     def _unseal(self, frame_id: int, sealed: bytes) -> _Content:
+        if not guard("store.encrypted_disk"):
+            return msgspec.msgpack.decode(sealed[_NONCE:], type=_Content)
         try:
             content = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], _bound(frame_id))
         except InvalidTag:

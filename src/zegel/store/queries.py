@@ -184,7 +184,7 @@ def rows_minus_distinct(query: Query, day: int) -> int:
 def opened_frames(query: Query, last: int) -> int:
     """Return how many frames up to `last` the vault opened, by our own count."""
     row = query.rows(
-        "SELECT countIf(key_version > 0) FROM frames WHERE frame_id <= {last:UInt64}",
+        "SELECT sum(opened) FROM frames WHERE frame_id <= {last:UInt64}",
         np.dtype([("n", "<u8")]),
         {"last": last},
     )

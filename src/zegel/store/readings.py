@@ -84,9 +84,13 @@ def checked(rows: Rows, received: NDArray[np.int64], days: LocalDays) -> Rows:
 
     A row more than 15 min ahead of the instant at which its frame was received is
     `clock_ahead`; one older than 13 months, or with a register that is negative or beyond
-    2**53, is `implausible`. A stamp beside the quarter hour is stored as captured. All is held
-    against `received`, (n,) i8 per frame: the same on every repeat.
+    2**53, is `implausible`, and so is a second row of a frame for one instant with other
+    values (with the same it is a duplicate). A stamp beside the quarter hour is stored as
+    captured. All is held against `received`, (n,) i8 per frame: the same on every repeat.
     """
+    inside = rows.frame[1:] == rows.frame[:-1]
+    if (inside & (rows.t[1:] <= rows.t[:-1])).any():
+        rows = _one_per_instant(rows, len(received))
     n = len(received)
     first, last = _ends(rows.frame, rows.t, n)
     odd = (last > received + AHEAD_S) | (first < received - OLDEST_S)
@@ -96,6 +100,26 @@ def checked(rows: Rows, received: NDArray[np.int64], days: LocalDays) -> Rows:
         rows = _refuse(rows, received, days)
         first, last = _ends(rows.frame, rows.t, n)
     return _dated(rows, received, first, last, days)
+
+
+def _one_per_instant(rows: Rows, n: int) -> Rows:
+    """Keep the first row of a frame for each instant: the table's key holds no second one."""
+    order = np.lexsort((np.arange(len(rows.t)), rows.t, rows.frame))
+    frame, t = rows.frame[order], rows.t[order]
+    first = np.flatnonzero(~_same(frame, t))
+    of_first = np.repeat(first, np.diff(np.append(first, len(order))))
+    again = np.ones(len(order), bool)
+    again[first] = False
+    equal = rows.import_wh[order] == rows.import_wh[order[of_first]]
+    equal &= rows.export_wh[order] == rows.export_wh[order[of_first]]
+    counted = replace(
+        rows,
+        duplicates=np.bincount(frame[again & equal], minlength=n),
+        implausible=np.bincount(frame[again & ~equal], minlength=n),
+    )
+    keep = np.ones(len(order), bool)
+    keep[order[again]] = False
+    return counted.take(keep)
 
 
 def _refuse(rows: Rows, received: NDArray[np.int64], days: LocalDays) -> Rows:
@@ -109,7 +133,7 @@ def _refuse(rows: Rows, received: NDArray[np.int64], days: LocalDays) -> Rows:
     counted = replace(
         rows,
         clock_ahead=np.bincount(rows.frame[ahead], minlength=n),
-        implausible=np.bincount(rows.frame[odd], minlength=n),
+        implausible=rows.implausible + np.bincount(rows.frame[odd], minlength=n),
     )
     return counted.take(~(ahead | odd))
 
@@ -207,7 +231,6 @@ def classified(
     slow = np.zeros(n, bool)
     slow[some] = ~highs.beyond(meter[some], first[some])
     slow[some] |= (counts > 1)[np.searchsorted(ids, meter[some])]
-    slow[rows.frame[1:][(rows.frame[1:] == rows.frame[:-1]) & (rows.t[1:] <= rows.t[:-1])]] = True
     if slow.any():
         rows = _against_existing(rows, np.flatnonzero(slow[rows.frame]), query, cut, n)
     return replace(rows, stored=np.bincount(rows.frame, minlength=n))
@@ -238,7 +261,7 @@ def _against_existing(
     quality[places[conflict[old:]]] |= CONFLICT
     keep = np.ones(len(rows.t), bool)
     keep[places[duplicate[old:]]] = False
-    duplicates = np.bincount(rows.frame[~keep], minlength=n)
+    duplicates = rows.duplicates + np.bincount(rows.frame[~keep], minlength=n)
     return replace(rows, quality=quality, duplicates=duplicates).take(keep)
 
 

@@ -60,6 +60,7 @@ FRAME_COLUMNS = MappingProxyType(
         "clock_ahead": "UInt32",
         "implausible": "UInt32",
         "fast": "UInt8",
+        "opened": "UInt8",
         "size": "UInt32",
         "peer": "String",
     }

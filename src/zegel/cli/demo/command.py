@@ -50,8 +50,6 @@ def demo(
     except ZegelError as error:
         print(error.line(), file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        return 130
 
 
 def _start(text: str | None, days: int) -> date:

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 
 import msgspec
 
@@ -13,16 +13,16 @@ from zegel.cli.demo.document import Document, right, text
 from zegel.cli.demo.live import Feed
 from zegel.cli.demo.nodes import Nodes
 from zegel.cli.demo.progress import Display
-from zegel.cli.demo.run import Demo, Settings, run
+from zegel.cli.demo.run import ZONE, Demo, Settings, run
 from zegel.errors import UsageError
 from zegel.meter.faults import FAULTS
 from zegel.meter.fleet import KEY_BYTES
 
-__all__ = ["Options", "run_demo"]
+__all__ = ["Options", "Stop", "run_demo"]
 
 MOST_METERS = 1_000_000
 PERIOD_S = 2.0  # between live pushes
-TERMINATED = 128 + signal.SIGTERM
+STOPPED = 128 + signal.SIGINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,20 @@ class Options:
     json: bool
 
 
+class Stop:
+    """Ctrl-C or SIGTERM ends the demo once; while it cleans up, more of them change nothing."""
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self._asked)
+
+    def _asked(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+
+
 def run_demo(options: Options) -> int:
     """Run the demo and return its exit code.
 
@@ -50,7 +64,7 @@ def run_demo(options: Options) -> int:
     try:
         return asyncio.run(_demo(options))
     except asyncio.CancelledError:
-        return TERMINATED
+        return STOPPED
 
 
 def _check(options: Options) -> None:
@@ -65,14 +79,13 @@ def _check(options: Options) -> None:
 
 
 async def _demo(options: Options) -> int:
-    began, task = time.monotonic(), asyncio.current_task()
-    assert task is not None  # noqa: S101 - asyncio.run made one
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    began = time.monotonic()
+    Stop()
     settings = Settings(
         options.meters, options.days, options.start, options.seed, options.suite, options.fault
     )
     with Display.on_terminal(quiet=options.json) as display:
-        async with Nodes() as nodes:
+        async with Nodes(ended=_ended(options)) as nodes:
             with Demo(settings, nodes, display, began=began) as demo:
                 document = await run(demo, nodes)
                 display.finish()
@@ -80,6 +93,12 @@ async def _demo(options: Options) -> int:
                 if not options.once:
                     await _live(demo, nodes)
     return 0 if right(document) else 1
+
+
+def _ended(options: Options) -> float:
+    """Return when the last day that is pushed has ended, UTC seconds."""
+    last = options.start + timedelta(days=options.days)
+    return datetime(last.year, last.month, last.day, tzinfo=ZONE).timestamp()
 
 
 def _show(document: Document, *, json: bool) -> None:

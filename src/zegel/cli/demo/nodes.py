@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Self
 
 from zegel.node.config import Config, ConsoleConfig, EdgeConfig, NodeConfig
 from zegel.node.supervisor import Supervisor
+from zegel.node.switches import Switches
 
 __all__ = ["NAMES", "DemoNode", "Nodes"]
 
 NAMES = ("noord", "midden", "zuid")
-MAX_APDU = 16_384  # a push has 3 kB; what is larger is refused unread
+OLDEST_S = 300 * 86_400  # readings older than 13 months are refused as implausible
+_HOUR_S = 3600.0
 FIRST_USER, USERS_A_NODE, PLACES = 61_200, 8, 170  # numbers that distributions give to nobody
 
 
@@ -47,14 +50,17 @@ class DemoNode:
 class Nodes:
     """Three nodes in a temporary folder, on free ports. An async context manager.
 
-    Leaving it stops them and removes the folder.
+    Leaving it stops them and removes the folder. Days that ended long ago (`ended`, UTC
+    seconds) are pushed at nodes whose edge lives in that time: these say `test: true`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ended: float | None = None) -> None:
+        age = 0.0 if ended is None else time.time() - ended
+        past = {"edge": Switches(clock_s=-age + _HOUR_S)} if age > OLDEST_S else None
         self.folder = Path(tempfile.mkdtemp(prefix="zegel-demo-"))
         self.folder.chmod(0o711)  # the zones' users pass through, and see nothing
         self._nodes = [
-            DemoNode(name, Supervisor(self._config(name, users), quiet=True))
+            DemoNode(name, Supervisor(self._config(name, users), past, quiet=True))
             for name, users in zip(NAMES, _users(), strict=True)
         ]
 
@@ -85,7 +91,7 @@ class Nodes:
     def _config(self, name: str, users: int) -> Config:
         return Config(
             node=NodeConfig(name=name, data_dir=str(self.folder / name), users=users),
-            edge=EdgeConfig(port=0, max_apdu=MAX_APDU),
+            edge=EdgeConfig(port=0),
             console=ConsoleConfig(port=0),
         )
 

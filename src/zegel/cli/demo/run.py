@@ -12,10 +12,11 @@ from typing import Self
 from zoneinfo import ZoneInfo
 
 from zegel.calls.store import FatesReport
+from zegel.cli.client import Api
 from zegel.cli.demo.api import NodeApi, least_isolation
 from zegel.cli.demo.check import REGISTERS, Counts, compare
 from zegel.cli.demo.document import Document, FaultResult, Frames, Node, Readings
-from zegel.cli.demo.nodes import NAMES, DemoNode, Nodes
+from zegel.cli.demo.nodes import NAMES, Nodes
 from zegel.cli.demo.progress import Display
 from zegel.errors import RefusedError, UnreachableError
 from zegel.meter.faults import FAULTS, Scene, fault_frames
@@ -53,6 +54,7 @@ class Operator:
     name: str
     fleet: Fleet
     truth_path: Path
+    pushed: int  # UTC seconds: the moment that all its pushes name
     api: NodeApi | None = None
     push_port: int = 0
     stats: SendStats = field(default_factory=SendStats)
@@ -74,9 +76,8 @@ class Operator:
 
     def pushes(self, truth: Truth, number: int) -> Iterator[Push]:
         """Seal the fleet's pushes of day `number` of the demo, from what the truth file says."""
-        pushed = int(time.time())
         for block in truth.blocks(truth.days[number]):
-            yield from day_pushes(self.fleet, block, number, pushed, ZONE)
+            yield from day_pushes(self.fleet, block, number, self.pushed, ZONE)
 
 
 class Demo:
@@ -93,7 +94,8 @@ class Demo:
         for number, share in enumerate(split_evenly(settings.meters, len(NAMES))):
             fleet = make_fleet(settings.seed, number, first, share, settings.suite)
             name = NAMES[number]
-            self.operators.append(Operator(name, fleet, nodes.folder / f"{name}.truth"))
+            path = nodes.folder / f"{name}.truth"
+            self.operators.append(Operator(name, fleet, path, int(time.time())))
             first += share
 
     def __enter__(self) -> Self:
@@ -101,9 +103,6 @@ class Demo:
 
     def __exit__(self, *exit_info: object) -> None:
         self.stop.set()
-        for operator in self.operators:
-            if operator.api is not None:
-                operator.api.close()
 
     def write_truth(self) -> str:
         """Let the world live and write it down; nothing has been encoded by then."""
@@ -124,7 +123,8 @@ class Demo:
     def connect(self, nodes: Nodes) -> None:
         """Open each node's API and bring its meters and keys in."""
         for number, (operator, node) in enumerate(zip(self.operators, nodes, strict=True)):
-            operator.api, operator.push_port = _api(node), node.push_port
+            operator.api = NodeApi(Api(node.url, node.token_file))
+            operator.push_port = node.push_port
             take_in(operator.fleet, operator.api, segment=f"{operator.name}-1")
             self._display.step("intake", number + 1, len(NAMES))
 
@@ -165,7 +165,7 @@ class Demo:
             truth.change(truth.days[last], 0, 40, by_wh=1)
         block = next(truth.blocks(truth.days[last]))
         theirs = next(other.truth().blocks(truth.days[last]), block)
-        scene = Scene(operator.fleet, block, last, int(time.time()), ZONE, other.fleet, theirs)
+        scene = Scene(operator.fleet, block, last, operator.pushed, ZONE, other.fleet, theirs)
         frames = fault_frames(name, scene)
         sender = Sender("127.0.0.1", operator.push_port, tries=1, receipt_s=5.0)
         operator.stats.add(sender.run(frames, stop=self.stop))
@@ -275,8 +275,3 @@ async def run(demo: Demo, nodes: Nodes) -> Document:
         fates = await do(demo.settle)
     counts = await do(demo.read_back, fates)
     return await do(demo.document, before, fates, counts, sha256)
-
-
-def _api(node: DemoNode) -> NodeApi:
-    token = node.token_file.read_text(encoding="ascii").strip()
-    return NodeApi(node.url, token)

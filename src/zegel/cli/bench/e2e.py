@@ -1,0 +1,370 @@
+"""End to end at a fixed rate: sockets, spool, vault, store; the generator on the same cores.
+
+A closed loop would hide a store that falls behind: it slows down with it. At a fixed rate a push
+is due at its instant, and its latencies count from there. What is reported of the store is what
+its tables hold; a push is queryable from then on.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from zegel.cli.bench import accounts
+from zegel.cli.bench.bed import Bed, Look, bed
+from zegel.cli.bench.generator import Burst, Go, Prepared, Sent
+from zegel.errors import UnreachableError
+from zegel.node.config import Config, ConsoleConfig, EdgeConfig, NodeConfig
+from zegel.node.supervisor import Supervisor
+
+__all__ = ["Case", "Latency", "Run", "measure", "one_node"]
+
+PUSH_BYTES = 3_100  # of a frame held by the generator, with what Python adds
+MEMORY_SHARE = 0.4  # of what is free: as much may be taken by frames made beforehand
+PREPARE_S, DRAIN_S = 600.0, 120.0
+FULL = 0.93  # of all cores: nothing more is to be had
+GROWING = 0.01  # of the rate: a backlog that grows by less stands still
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What to push at: `rate` a second in all, for `seconds`."""
+
+    rate: float
+    seconds: float
+    keep_open: bool = False
+    connections: int = 4096
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        kind = "connections kept open" if self.keep_open else "one connection per push"
+        return f"{self.rate:g}/s, {kind}"
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Milliseconds from the instant at which a push was due."""
+
+    p50: float
+    p95: float
+    p99: float
+    worst: float
+
+
+class Cpu(msgspec.Struct, frozen=True):
+    """CPU of one kind of process: µs per push in user and system mode, share of all cores."""
+
+    user_us: float
+    system_us: float
+    share: float
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What one case came to, over all nodes."""
+
+    name: str
+    rate: float
+    seconds: float
+    nodes: int
+    sent: int
+    confirmed: int
+    confirmed_in_window: int
+    stored: int
+    stored_in_window: int
+    resent: int
+    failed: int
+    took_s: float  # to the last receipt
+    drain_s: float  # from the last receipt until all is stored
+    receipt_ms: Latency
+    queryable_ms: Latency
+    backlog_growth: float  # pushes a second, of what is receipted and not stored
+    backlog_most: int
+    segments_most: int
+    growing: bool
+    off_fast_path: float  # share of the stored pushes
+    cpu: dict[str, Cpu]
+    machine_busy: float
+    others_busy: float  # share of all cores that was used by neither node nor generator
+    memory_mb: dict[str, tuple[float, float]]  # now, at most
+    disk_bytes_per_reading: float
+    zones_restarted: int
+    limited_by: str
+
+
+async def measure(beds: Sequence[Bed], case: Case, say: Say) -> Run:
+    """Push one case at all beds together and wait until everything is stored.
+
+    Raises:
+        UnreachableError: the store did not come to an end.
+    """
+    case = _within_memory(case)
+    say(f"{case.name}: making {case.rate * case.seconds:.0f} pushes")
+    order = Burst(
+        port=0,
+        rate=case.rate / len(beds),
+        seconds=case.seconds,
+        in_flight=case.connections // len(beds),
+        keep_open=case.keep_open,
+    )
+    await asyncio.gather(
+        *(
+            one.generator.ask(
+                msgspec.structs.replace(order, port=one.push_port), Prepared, PREPARE_S
+            )
+            for one in beds
+        )
+    )
+    say(f"{case.name}: pushing for {case.seconds:g} s")
+    pids = _pids(beds)
+    restarts = _restarts(beds)
+    for one in beds:
+        one.looks.clear()
+        await one.look()
+    watching = [asyncio.create_task(one.watch()) for one in beds]
+    try:
+        begun = accounts.take(pids)
+        window = asyncio.create_task(_snapshot_after(case.seconds, pids))
+        asked = (one.generator.ask(Go(), Sent, case.seconds * 10 + 60) for one in beds)
+        sent = await asyncio.gather(*asked)
+        in_window = await window
+        await _drained(beds, sent, watching)
+        ended = accounts.take(pids)
+    finally:
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+    used = _cpu(ended.since(begun), in_window.since(begun), sum(one.pushes for one in sent))
+    run = _run(beds, case, sent, used, in_window.since(begun), _restarts(beds) - restarts)
+    say(f"{case.name}: {run.stored_in_window} stored in the window; {run.limited_by}")
+    return run
+
+
+def _within_memory(case: Case) -> Case:
+    """Shorten a case whose frames would not fit in memory."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    seconds = min(case.seconds, free * MEMORY_SHARE / (PUSH_BYTES * case.rate))
+    return Case(case.rate, float(f"{seconds:.3g}"), case.keep_open, case.connections)
+
+
+def _pids(beds: Sequence[Bed]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {"bench and supervisor": [os.getpid()]}
+    for one in beds:
+        for name, pid in one.pids().items():
+            found.setdefault(name, []).append(pid)
+    return found
+
+
+def _restarts(beds: Sequence[Bed]) -> int:
+    return sum(sum(one.supervisor.restarts.values()) for one in beds)
+
+
+async def _snapshot_after(seconds: float, pids: dict[str, list[int]]) -> accounts.Snapshot:
+    await asyncio.sleep(seconds)
+    return accounts.take(pids)
+
+
+async def _drained(
+    beds: Sequence[Bed], sent: Sequence[Sent], watching: Sequence["asyncio.Task[None]"]
+) -> None:
+    """Wait until everything confirmed is stored; the watching tasks look meanwhile."""
+    end = time.monotonic() + DRAIN_S
+    for one, what in zip(beds, sent, strict=True):
+        while one.looks[-1].fated - one.looks[0].fated < what.confirmed:
+            for task in watching:
+                if task.done():
+                    task.result()
+            if time.monotonic() > end:
+                left = what.confirmed - one.looks[-1].fated + one.looks[0].fated
+                raise UnreachableError(
+                    "store", expected=f"all stored within {DRAIN_S:g} s", found=f"{left} are not"
+                )
+            await asyncio.sleep(0.02)
+
+
+def _run(
+    beds: Sequence[Bed],
+    case: Case,
+    sent: Sequence[Sent],
+    cpu: dict[str, Cpu],
+    window: accounts.Snapshot,
+    restarted: int,
+) -> Run:
+    looks = [one.looks for one in beds]
+    began = min(one.began for one in sent)
+    sums = _Sums.over(looks, began, case.seconds)
+    queryable = np.concatenate(
+        [
+            _queryable(one, what, case.rate / len(beds))
+            for one, what in zip(looks, sent, strict=True)
+        ]
+    )
+    stored = sum(one[-1].stored - one[0].stored for one in looks)
+    off = sum(one[-1].off_fast_path - one[0].off_fast_path for one in looks)
+    ours = sum(used.share for used in cpu.values())
+    run = Run(
+        name=case.name,
+        rate=case.rate,
+        seconds=case.seconds,
+        nodes=len(beds),
+        sent=sum(one.pushes for one in sent),
+        confirmed=sum(one.confirmed for one in sent),
+        confirmed_in_window=sum(one.confirmed_in_window for one in sent),
+        stored=stored,
+        stored_in_window=sums.stored_in_window,
+        resent=sum(one.resent for one in sent),
+        failed=sum(one.failed for one in sent),
+        took_s=max(one.seconds for one in sent),
+        drain_s=max(
+            one[-1].at - (what.began + what.seconds) for one, what in zip(looks, sent, strict=True)
+        ),
+        receipt_ms=_worst_receipts(sent),
+        queryable_ms=_latency(queryable),
+        backlog_growth=sums.growth,
+        backlog_most=sums.backlog_most,
+        segments_most=max(look.segments for one in looks for look in one),
+        growing=sums.growth > GROWING * case.rate,
+        off_fast_path=off / max(stored, 1),
+        cpu=cpu,
+        machine_busy=window.busy,
+        others_busy=max(window.busy - ours, 0.0),
+        memory_mb=_memory(beds),
+        disk_bytes_per_reading=_disk(beds),
+        zones_restarted=restarted,
+        limited_by="",
+    )
+    return msgspec.structs.replace(run, limited_by=limit(run))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Counters added up over all nodes."""
+
+    stored_in_window: int
+    growth: float
+    backlog_most: int
+
+    @classmethod
+    def over(cls, looks: Sequence[Sequence[Look]], began: float, seconds: float) -> "_Sums":
+        at = np.array([look.at for look in looks[0]])
+        inside = at[(at >= began) & (at <= began + seconds)]
+
+        def column(name: str) -> NDArray[np.float64]:
+            """Add a counter up over the nodes, at the instants at which the first was seen."""
+            total = np.zeros(len(inside))
+            for one in looks:
+                seen = np.array([getattr(look, name) for look in one], "f8") - getattr(one[0], name)
+                total += np.interp(inside, [look.at for look in one], seen)
+            return total
+
+        stored, received = column("fated"), column("received")
+        backlog = received - stored
+        late = inside > began + seconds / 3
+        slope = float(np.polyfit(inside[late], backlog[late], 1)[0]) if late.sum() > 2 else 0.0
+        return cls(int(stored[-1]), slope, int(backlog.max()))
+
+
+def _queryable(looks: Sequence[Look], sent: Sent, rate: float) -> NDArray[np.float64]:
+    """Return for each push the ms from when it was due until the tables held it.
+
+    Pushes are stored in the order in which they came, so the k-th that was due is in the
+    tables when k are. A look is taken for the instant at which it ended, so this errs upwards,
+    by up to the time between two looks.
+    """
+    at = np.array([look.at for look in looks])
+    fated = np.array([look.fated - looks[0].fated for look in looks])
+    number = np.arange(sent.confirmed)
+    seen = at[np.minimum(np.searchsorted(fated, number + 1), len(at) - 1)]
+    times: NDArray[np.float64] = 1000 * (seen - sent.began - number / rate)
+    return times
+
+
+def _latency(times: NDArray[np.float64]) -> Latency:
+    if not len(times):
+        return Latency(0, 0, 0, 0)
+    return Latency(*np.percentile(times, (50, 95, 99, 100)).round(2).tolist())
+
+
+def _worst_receipts(sent: Sequence[Sent]) -> Latency:
+    """Return the receipts' latencies; of several nodes the slowest one's."""
+    names = ("p50", "p95", "p99", "max")
+    return Latency(*(max(one.latency_ms.get(name, 0.0) for one in sent) for name in names))
+
+
+def _cpu(whole: accounts.Snapshot, window: accounts.Snapshot, pushes: int) -> dict[str, Cpu]:
+    """Tell CPU per push, until all is stored, and shares of the cores within the window."""
+    cores = len(os.sched_getaffinity(0))
+    return {
+        name: Cpu(
+            round(1e6 * user / pushes, 1),
+            round(1e6 * system / pushes, 1),
+            round(sum(window.used[name]) / window.at / cores, 4),
+        )
+        for name, (user, system) in whole.used.items()
+    }
+
+
+def _memory(beds: Sequence[Bed]) -> dict[str, tuple[float, float]]:
+    """Return MB per kind of process, now and at most; of several nodes the largest."""
+    found: dict[str, tuple[float, float]] = {}
+    for one in beds:
+        for name, pid in one.pids().items():
+            now, most = (kb / 1000 for kb in accounts.memory_kb(pid))
+            before = found.get(name, (0.0, 0.0))
+            found[name] = (max(before[0], now), max(before[1], most))
+    return found
+
+
+def _disk(beds: Sequence[Bed]) -> float:
+    """Return bytes on the disk per reading; parts that merges replaced are still there."""
+    size = sum(accounts.bytes_below(one.supervisor.config.data("store")) for one in beds)
+    return size / max(2 * sum(one.looks[-1].rows for one in beds), 1)
+
+
+def limit(run: Run) -> str:
+    """Say in a few words what limits a run."""
+    largest = sorted(run.cpu.items(), key=lambda item: -item[1].share)[:3]
+    shares = ", ".join(f"{name} {used.share:.0%}" for name, used in largest)
+    if run.others_busy > 0.1:
+        shares += f"; others on the machine {run.others_busy:.0%}"
+    kept = not run.growing and run.confirmed_in_window >= 0.99 * run.rate * run.seconds
+    if run.machine_busy >= FULL:
+        what = "the rate was kept with all cores busy" if kept else "all cores are busy"
+        return f"{what} ({shares})"
+    if kept:
+        return f"nothing: the rate was kept with {run.machine_busy:.0%} of the cores ({shares})"
+    return f"not the cores as a whole, {run.machine_busy:.0%} busy ({shares})"
+
+
+@asynccontextmanager
+async def one_node() -> AsyncIterator[Bed]:
+    """Start one node with its defaults on free ports, and a generator; remove all behind them."""
+    folder = Path(tempfile.mkdtemp(prefix="zegel-bench-"))
+    folder.chmod(0o711)  # the zones' users pass through, and see nothing
+    config = Config(
+        node=NodeConfig(name="bench", data_dir=str(folder / "data")),
+        edge=EdgeConfig(port=0),
+        console=ConsoleConfig(port=0),
+    )
+    supervisor = Supervisor(config, quiet=True)
+    async with AsyncExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        await supervisor.start()
+        stack.push_async_callback(supervisor.stop)
+        yield await stack.enter_async_context(bed(supervisor))
+
+
+def as_details(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return runs as plain values."""
+    return [msgspec.to_builtins(run) for run in runs]
