@@ -8,10 +8,11 @@ import inspect
 import io
 import json
 import pkgutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from cyclopts import App
 from rich.console import Console
@@ -21,6 +22,7 @@ from zegel.cli.main import application
 from zegel.console.api.app import ROUTES
 from zegel.console.api.description import describe
 from zegel.errors import ZegelError, error_classes
+from zegel.node.config import Config
 
 REFERENCE = Path(__file__).parent / "reference"
 _API_HEAD = """\
@@ -29,6 +31,7 @@ made at first start in `DATA/console/token` (mode 0600). Machine-readable:
 [openapi.json](openapi.json), also at `/openapi.json`. Errors: [errors.md](errors.md).
 A sample of every document: [samples](samples).
 """
+_SETTING = re.compile(r"^    (\w+): (\w+) = (.*?)(?:  # (.*))?$", re.MULTILINE)
 _MADE = "<!-- Made by docs/generate.py; do not edit. -->\n"
 
 Tree = dict[str, Any]
@@ -76,6 +79,51 @@ def errors_page() -> str:
         first = meaning.splitlines()[0]
         lines.append(f"| `{code}` | {cls.exit_code} | {cls.status} | {first} | {kind} |")
     return "\n".join(lines) + "\n"
+
+
+def settings_page() -> str:
+    """Return every setting with its type, default and meaning, from the source of the sections."""
+    lines = [
+        f"# Settings\n\n{_MADE}",
+        "A flag beats `ZEGEL_SECTION_KEY` in the environment, which beats the TOML file of",
+        "`zegel serve --config`, which beats the default. An unknown key is exit 2 and named.",
+        "Secrets come by file only.\n",
+    ]
+    for section, kind in get_type_hints(Config).items():
+        lines += [f"## [{section}]\n", f"{inspect.getdoc(kind)}\n"]
+        lines += ["| Key | Type | Default | Meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| `{key}` | {hint} | `{default}` | {words.strip()} |"
+            for key, hint, default, words in _SETTING.findall(inspect.getsource(kind))
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def schemas_page() -> str:
+    """Return one whole sample of every JSON document that commands and API give."""
+    parts = [
+        f"# JSON documents\n\n{_MADE}",
+        "Each carries its schema's name and number; within a number, keys are only added. Names",
+        "are snake_case; 64-bit COSEM values and frame ids are strings.\n",
+    ]
+    for path in sorted((REFERENCE / "samples").glob("*.json")):
+        sample = json.loads(path.read_text(encoding="utf-8"))
+        title = sample.get("schema", path.stem) if isinstance(sample, dict) else path.stem
+        short = json.dumps(_shortened(sample), indent=2, ensure_ascii=False)
+        parts.append(f"## {title}\n\n[whole](samples/{path.name})\n\n```json\n{short}\n```\n")
+    return "\n".join(parts)
+
+
+def _shortened(value: object) -> object:
+    """Cut long lists and strings, so that a page can be read."""
+    if isinstance(value, dict):
+        return {key: _shortened(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_shortened(part) for part in value[:2]]
+    if isinstance(value, str) and len(value) > 100:
+        return value[:100] + "…"
+    return value
 
 
 def api_page(tree: Tree) -> str:
@@ -146,6 +194,8 @@ def pages() -> dict[str, str]:
         "api.md": api_page(tree),
         "cli.md": cli_page(),
         "errors.md": errors_page(),
+        "schemas.md": schemas_page(),
+        "settings.md": settings_page(),
         "openapi.json": json.dumps(tree, indent=2, ensure_ascii=False) + "\n",
     }
 

@@ -9,7 +9,7 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 work=$(mktemp -d /tmp/zegel-other-XXXXXX)
 trap 'rm -rf "$work"' EXIT
-chmod 711 "$work"
+chmod 755 "$work"
 # Hard links where the file system is the same: this folder may lie where others cannot pass.
 cp -al "$venv" src tests pyproject.toml docs "$work" 2>/dev/null || cp -a "$venv" src tests pyproject.toml docs "$work"
 mkdir "$work/home"

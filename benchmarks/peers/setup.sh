@@ -10,13 +10,16 @@ if [ $# -eq 0 ]; then
 fi
 for name in "$@"; do
     wanted="requirements/peer-$name.txt"
+    reader="benchmarks/peers/read_$(echo "$name" | tr - _).py"
     if cmp -s "$wanted" ".peers/$name/requirements.txt"; then
-        echo "peer $name: ready"
+        cp "$reader" ".peers/$name/read.py"
+        echo "peer $name: ready" >&2
         continue
     fi
     rm -rf ".peers/$name"
     "$python" -m venv ".peers/$name"
     ".peers/$name/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$wanted"
+    cp "$reader" ".peers/$name/read.py"
     cp "$wanted" ".peers/$name/requirements.txt"
-    echo "peer $name: installed"
+    echo "peer $name: installed" >&2
 done

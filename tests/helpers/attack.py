@@ -71,11 +71,11 @@ class SeparateNode(RunningNode):
             self.process = subprocess.Popen([sys.executable, "-P", *command], stderr=stderr)
         try:
             self._wait_up(log)
+            self.token = self.config.token_file().read_text(encoding="ascii").strip()
+            self.api = NodeApi(Api(self.url, self.config.token_file()))
         except BaseException:
             self.close()
             raise
-        self.token = self.config.token_file().read_text(encoding="ascii").strip()
-        self.api = NodeApi(Api(self.url, self.config.token_file()))
 
     @property
     def url(self) -> str:
@@ -110,7 +110,7 @@ class SeparateNode(RunningNode):
             time.sleep(0.05)
         self._pids = {zone: int(pid) for zone, pid in re.findall(r"(\w+) is up; pid (\d+)", said)}
         self._push_port = int(re.findall(r"push to [\d.]+:(\d+)", said)[0])
-        self._url = re.findall(r"API at (\S+)", said)[0]
+        self._url: str = re.findall(r"API at (\S+)", said)[0]
 
 
 def ask(node: RunningNode, path: str, **params: int) -> dict[str, Any]:
@@ -221,9 +221,9 @@ class _Line:
 
 
 def _send_all(port: int, frames: NDArray[np.uint8], sources: Sequence[str], flood: Flood) -> None:
-    parts = [np.ascontiguousarray(part) for part in np.array_split(frames, len(sources))]
+    parts = np.array_split(frames, len(sources))
     lines = [
-        _Line(port, source, memoryview(part).cast("B"), frames.shape[1])
+        _Line(port, source, memoryview(part.tobytes()), frames.shape[1])
         for source, part in zip(sources, parts, strict=True)
     ]
     try:

@@ -342,8 +342,7 @@ def test_a_file_that_may_not_grow_costs_receipts_and_nothing_else() -> None:
 
 @root_only
 def test_a_full_disk_costs_receipts_and_nothing_else(folder: Path) -> None:
-    flags: dict[str, object] = {"spool__segment_s": 0.2}
-    with RunningNode(folder=folder, **flags):
+    with RunningNode(folder=folder, spool__segment_s=0.2):
         spool = folder / "data" / "edge" / "spool"
     kept = folder / "kept"
     shutil.copytree(spool, kept)
@@ -353,7 +352,7 @@ def test_a_full_disk_costs_receipts_and_nothing_else(folder: Path) -> None:
         for file in kept.iterdir():
             shutil.copy2(file, spool)
             os.chown(spool / file.name, owner.st_uid, owner.st_gid)
-        with RunningNode(folder=folder, **flags) as running:
+        with RunningNode(folder=folder, spool__segment_s=0.2) as running:
             made = street(running, meters=120, days=1)
             pushes = keyed(made, 0)
             os.kill(running.pids["store"], signal.SIGSTOP)

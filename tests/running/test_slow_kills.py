@@ -85,7 +85,10 @@ def check_all_is_there(
     pushed = sum(METERS * each for each in days)
     twice = sum(METERS * len(range(0, each, 3)) for each in days)
     assert sum(each.confirmed for each in stats) == pushed + twice
-    fates = node.settled(pushed + twice, within_s=120)
+    try:
+        fates = node.settled(pushed + twice, within_s=120)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; health: {node.health()}") from error
     assert fates.stored == pushed
     assert fates.quarantined == 0, fates.reasons
     assert twice <= fates.duplicate <= twice + sum(each.resent for each in stats)

@@ -4,8 +4,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 
 from helpers.nodes import RunningNode, stored, street
@@ -20,13 +22,17 @@ def other() -> Iterator[RunningNode]:
         yield running
 
 
-def within(seconds: float, holds: object) -> None:
+def within(seconds: float, holds: Callable[[], bool]) -> None:
     """Wait until `holds()` is true."""
     end = time.monotonic() + seconds
-    assert callable(holds)
     while not holds():
         assert time.monotonic() < end, "did not come about in time"
         time.sleep(0.05)
+
+
+def asked_health(node: RunningNode) -> httpx.Response:
+    with httpx.Client(trust_env=False, timeout=10) as http:
+        return http.get(f"{node.url}/healthz")
 
 
 def well(node: RunningNode) -> bool:
@@ -47,7 +53,7 @@ def test_a_vault_that_stands_still_costs_no_receipt_and_health_says_so(
         assert (sent.confirmed, sent.failed, sent.resent) == (40, 0, 0)
         told: list[str] = []
         while time.monotonic() < stopped + STOPPED_S:
-            answer = other.api._http.get("/healthz")
+            answer = asked_health(other)
             assert answer.status_code == 503
             told += answer.json()["reasons"]
             time.sleep(0.2)
@@ -64,7 +70,7 @@ def test_a_vault_that_stands_still_costs_no_receipt_and_health_says_so(
     assert (after.stored, after.duplicate, after.quarantined) == (60, 0, 0)
     assert dict(stored(other, made)) == made.truth()
     within(10, lambda: well(other))
-    assert other.api._http.get("/healthz").status_code == 200
+    assert asked_health(other).status_code == 200
     assert other.supervisor.restarts["vault"] == 0, "a stop is no reason to start another vault"
 
 
@@ -93,6 +99,25 @@ def test_a_zone_killed_under_load_comes_back_and_nothing_is_lost(
     within(10, lambda: well(node))
 
 
+def test_a_store_that_starts_while_the_vault_stands_still_waits_for_it(
+    other: RunningNode,
+) -> None:
+    made = street(other, meters=20, days=1)
+    vault = other.pids["vault"]
+    os.kill(vault, signal.SIGSTOP)
+    try:
+        other.kill("store")
+        sent = other.send(made.pushes(), receipt_s=2.0, tries=1)
+        assert sent.confirmed == 20
+        within(10, lambda: "store does not answer" in other.health()["reasons"])
+    finally:
+        os.kill(vault, signal.SIGCONT)
+    other.wait_up("store")
+    assert other.settled(20).stored == 20
+    assert dict(stored(other, made)) == made.truth()
+    within(10, lambda: well(other))
+
+
 def test_a_zone_that_stands_still_does_not_keep_the_node_from_stopping() -> None:
     with RunningNode() as running:
         pids = dict(running.pids)
@@ -101,4 +126,4 @@ def test_a_zone_that_stands_still_does_not_keep_the_node_from_stopping() -> None
         began = time.monotonic()
         running.stop()
         assert time.monotonic() - began < 12
-        assert not any(os.path.exists(f"/proc/{pid}") for pid in pids.values())
+        assert not any(Path(f"/proc/{pid}").exists() for pid in pids.values())

@@ -30,6 +30,12 @@ COMMANDS = (
     ("Meters", "quarantine", "zegel.cli.quarantine:app", "Look at frames that were set aside."),
     ("Govern", "keys", "zegel.cli.keys:app", "Bring sealed keys to the vault, and count them."),
     ("Prove", "fleet", "zegel.cli.fleet:app", "Run simulated meters."),
+    (
+        "Prove",
+        "bench",
+        "zegel.cli.bench.command:app",
+        "Measure every stage of the path, each beside its limit.",
+    ),
 )
 
 

@@ -15,6 +15,7 @@ __all__ = ["VERSION", "DataDirectory", "prepare"]
 
 VERSION = 1
 _FIRST_USER, _LAST_USER = 61_200, 65_400  # below what distributions give to people
+_BEFORE_VERSION = ("LOCK", "run", "VERSION.new")  # what a start leaves that was cut short
 _SUN_PATH = 107  # bytes of a Unix socket's path, sockaddr_un without its NUL
 
 
@@ -74,7 +75,7 @@ def _lock(root: Path) -> int:
 def _version(root: Path, *, must_be_new: bool) -> None:
     path = root / "VERSION"
     if not path.exists():
-        others = [p.name for p in root.iterdir() if p.name not in ("LOCK", "run")]
+        others = [p.name for p in root.iterdir() if p.name not in _BEFORE_VERSION]
         if others:
             raise ConfigError(
                 "data directory",
@@ -82,7 +83,7 @@ def _version(root: Path, *, must_be_new: bool) -> None:
                 expected="an empty folder or a node's own",
                 found=f"{others[0]} and no VERSION",
             )
-        path.write_text(f"{VERSION}\n", encoding="ascii")
+        _keep(path, f"{VERSION}\n")
         return
     if must_be_new:
         raise ConflictError("a test node takes only a folder it made", where=str(root))
@@ -98,6 +99,21 @@ def _version(root: Path, *, must_be_new: bool) -> None:
         )
 
 
+def _keep(path: Path, text: str) -> None:
+    """Write a small file durably: after a power cut it is there whole, or not at all."""
+    draft = path.with_name(f"{path.name}.new")
+    with draft.open("w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def _users(root: Path, configured: int) -> Users:
     """Return the zones' users: configured, else chosen once and kept beside the data."""
     if configured:
@@ -106,7 +122,7 @@ def _users(root: Path, configured: int) -> Users:
     if path.exists():
         return Users.from_base(json.loads(path.read_text(encoding="ascii"))["first"])
     base = _FIRST_USER + 8 * secrets.randbelow((_LAST_USER - _FIRST_USER) // 8)
-    path.write_text(json.dumps({"first": base}), encoding="ascii")
+    _keep(path, json.dumps({"first": base}))
     return Users.from_base(base)
 
 

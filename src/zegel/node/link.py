@@ -148,14 +148,17 @@ class SocketLink:
             if self._wire is None:
                 wire = await self._open(self._take, self._lost)
                 try:
-                    reply = await self._ask(wire, Hello(PROTOCOL, zegel.__version__), 10.0)
-                    if isinstance(reply, Failure):
-                        raise failure(reply)
+                    await self._greet(wire)
                 except BaseException:
-                    wire.abort()
+                    wire.abort()  # nobody would: a callee that stands still keeps it for ever
                     raise
                 self._wire = wire
             return self._wire
+
+    async def _greet(self, wire: Wire) -> None:
+        reply = await self._ask(wire, Hello(PROTOCOL, zegel.__version__), 10.0)
+        if isinstance(reply, Failure):
+            raise failure(reply)
 
     async def _open(self, take: Any, lost: Any) -> Wire:
         loop = asyncio.get_running_loop()

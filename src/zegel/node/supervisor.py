@@ -158,18 +158,6 @@ class Supervisor:
         await self.stop()
 
     async def _start_all(self) -> None:
-        """Start all at once: a zone that needs another asks until it answers."""
-        starts = [asyncio.create_task(self._first_start(zone)) for zone in self._zones.values()]
-        try:
-            done, _ = await asyncio.wait(starts, return_when=asyncio.FIRST_EXCEPTION)
-            for start in done:
-                start.result()
-        finally:
-            for start in starts:
-                start.cancel()
-            await asyncio.gather(*starts, return_exceptions=True)
-
-    async def _start_all(self) -> None:
         """Start the vault, which others ask at their start, then the others at once."""
         await self._first_start(self._zones["vault"])
         try:

@@ -1,4 +1,4 @@
-"""What processes used: CPU from /proc/PID/stat, memory from /proc/PID/status, files from the disk."""
+"""What processes used: CPU and memory as /proc tells them, and what files take on the disk."""
 
 import os
 import time

@@ -14,7 +14,6 @@ import msgspec
 
 from zegel.cli.bench.core import MALLOC
 from zegel.cli.bench.generator import Order, TakeIn, TakenIn
-from zegel.cli.demo.api import NodeApi
 from zegel.errors import UnreachableError
 from zegel.node.supervisor import Supervisor
 
@@ -92,10 +91,9 @@ class Bed:
     """One node, its API, its generator."""
 
     supervisor: Supervisor
-    api: NodeApi
+    url: str
     generator: Generator
     _http: httpx.Client
-    _token: str = field(repr=False)
     looks: list[Look] = field(default_factory=list)
 
     @property
@@ -109,7 +107,8 @@ class Bed:
 
     async def take_in(self, meters: int, operator: int) -> float:
         """Let the generator make meters and bring them in; return how long that took."""
-        order = TakeIn(meters, operator, self.api.url, self._token)
+        token_file = str(self.supervisor.config.token_file())
+        order = TakeIn(meters, operator, self.url, token_file)
         return (await self.generator.ask(order, TakenIn, INTAKE_S)).seconds
 
     async def look(self) -> Look:
@@ -149,11 +148,8 @@ async def bed(supervisor: Supervisor) -> AsyncIterator[Bed]:
     token = supervisor.config.token_file().read_text(encoding="ascii").strip()
     headers = {"Authorization": f"Bearer {token}"}
     generator = await Generator.start()
-    with (
-        NodeApi(url, token) as api,
-        httpx.Client(base_url=url, headers=headers, timeout=20, trust_env=False) as http,
-    ):
+    with httpx.Client(base_url=url, headers=headers, timeout=20, trust_env=False) as http:
         try:
-            yield Bed(supervisor, api, generator, http, token)
+            yield Bed(supervisor, url, generator, http)
         finally:
             await generator.stop()

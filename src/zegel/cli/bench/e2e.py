@@ -22,17 +22,20 @@ from numpy.typing import NDArray
 
 from zegel.cli.bench import accounts
 from zegel.cli.bench.bed import Bed, Look, bed
+from zegel.cli.bench.document import Must, Result, result
 from zegel.cli.bench.generator import Burst, Go, Prepared, Sent
 from zegel.errors import UnreachableError
 from zegel.node.config import Config, ConsoleConfig, EdgeConfig, NodeConfig
 from zegel.node.supervisor import Supervisor
 
-__all__ = ["Case", "Latency", "Run", "measure", "one_node"]
+__all__ = ["Case", "Latency", "Run", "figures", "limit", "measure", "one_node"]
 
 PUSH_BYTES = 3_100  # of a frame held by the generator, with what Python adds
 MEMORY_SHARE = 0.4  # of what is free: as much may be taken by frames made beforehand
 PREPARE_S, DRAIN_S = 600.0, 120.0
 FULL = 0.93  # of all cores: nothing more is to be had
+KEPT = 0.99  # of the rate: what is late at the window's edge is not lost
+MUST_RATE, MUST_KEPT = 5_000, 12_000  # pushes a second that must be kept
 GROWING = 0.01  # of the rate: a backlog that grows by less stands still
 
 Say = Callable[[str], None]
@@ -77,6 +80,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     rate: float
     seconds: float
+    kept_open: bool
     nodes: int
     sent: int
     confirmed: int
@@ -217,6 +221,7 @@ def _run(
         name=case.name,
         rate=case.rate,
         seconds=case.seconds,
+        kept_open=case.keep_open,
         nodes=len(beds),
         sent=sum(one.pushes for one in sent),
         confirmed=sum(one.confirmed for one in sent),
@@ -338,7 +343,7 @@ def limit(run: Run) -> str:
     shares = ", ".join(f"{name} {used.share:.0%}" for name, used in largest)
     if run.others_busy > 0.1:
         shares += f"; others on the machine {run.others_busy:.0%}"
-    kept = not run.growing and run.confirmed_in_window >= 0.99 * run.rate * run.seconds
+    kept = not run.growing and run.confirmed_in_window >= KEPT * run.rate * run.seconds
     if run.machine_busy >= FULL:
         what = "the rate was kept with all cores busy" if kept else "all cores are busy"
         return f"{what} ({shares})"
@@ -347,11 +352,16 @@ def limit(run: Run) -> str:
     return f"not the cores as a whole, {run.machine_busy:.0%} busy ({shares})"
 
 
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="zegel-bench-"))
+    folder.chmod(0o711)  # the zones' users pass through, and see nothing
+    return folder
+
+
 @asynccontextmanager
 async def one_node() -> AsyncIterator[Bed]:
     """Start one node with its defaults on free ports, and a generator; remove all behind them."""
-    folder = Path(tempfile.mkdtemp(prefix="zegel-bench-"))
-    folder.chmod(0o711)  # the zones' users pass through, and see nothing
+    folder = _folder()
     config = Config(
         node=NodeConfig(name="bench", data_dir=str(folder / "data")),
         edge=EdgeConfig(port=0),
@@ -365,6 +375,37 @@ async def one_node() -> AsyncIterator[Bed]:
         yield await stack.enter_async_context(bed(supervisor))
 
 
-def as_details(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return runs as plain values."""
-    return [msgspec.to_builtins(run) for run in runs]
+def figures(stage: str, run: Run) -> list[Result]:
+    """Return a run's figures; the case of 5 000 a second, each on a connection, is a must."""
+    asked = not run.kept_open and run.rate == MUST_RATE
+    asked_kept = run.kept_open and run.rate >= MUST_KEPT
+    must = (run.rate * KEPT) if stage == "e2e" and (asked or asked_kept) else None
+    state = "growing" if run.growing else "steady"
+
+    def line(name: str, value: float, unit: str, **more: Any) -> Result:
+        return result(stage, f"{run.name}: {name}", value, unit, **more)
+
+    at_least: Must | None = None if must is None else ("value", ">=", must)
+    still: Must | None = None if must is None else ("value", "<=", GROWING * run.rate)
+    soon: Must | None = ("value", "<=", 1000.0) if run.rate == MUST_RATE / 2 else None
+    lines = [
+        line("receipted in the window", run.confirmed_in_window / run.seconds, "pushes/s",
+             peer="the rate", limit=run.rate, must=at_least),
+        line("stored in the same window", run.stored_in_window / run.seconds, "pushes/s",
+             peer="the rate", limit=run.rate, note=run.limited_by),
+        line("growth of the backlog", run.backlog_growth, "pushes/s", must=still, note=state),
+        line("drain after the last receipt", run.drain_s, "s"),
+        line("receipt, p50", run.receipt_ms.p50, "ms"),
+        line("receipt, p99", run.receipt_ms.p99, "ms"),
+        line("push to queryable, p50", run.queryable_ms.p50, "ms"),
+        line("push to queryable, p95", run.queryable_ms.p95, "ms", must=soon),
+        line("off the fast path", 100 * run.off_fast_path, "%", must=("value", "<=", 1.0)),
+        line("disk per reading, frames and replaced parts included",
+             run.disk_bytes_per_reading, "B"),
+    ]  # fmt: skip
+    for name, used in run.cpu.items():
+        share = f"{used.user_us:g} user, {used.system_us:g} system; {used.share:.1%} of all cores"
+        lines.append(line(f"CPU, {name}", used.user_us + used.system_us, "µs/push", note=share))
+    for name, (now, most) in run.memory_mb.items():
+        lines.append(line(f"memory, {name}", now, "MB", note=f"at most {most:.0f}"))
+    return lines

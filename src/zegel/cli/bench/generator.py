@@ -18,10 +18,12 @@ import sys
 import time
 from datetime import datetime, timedelta
 from math import ceil
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from zegel.cli.client import Api
 from zegel.cli.demo.api import NodeApi
 from zegel.meter.fleet import Fleet, make_fleet
 from zegel.meter.frames import Push, day_pushes
@@ -44,10 +46,7 @@ class TakeIn(msgspec.Struct, frozen=True, tag_field="do", tag="take_in"):
     meters: int
     operator: int = OPERATOR
     url: str = ""
-    token: str = ""
-
-    def __repr__(self) -> str:
-        return f"TakeIn({self.meters}, {self.url!r})"
+    token_file: str = ""
 
 
 class Burst(msgspec.Struct, frozen=True, tag_field="do", tag="burst"):
@@ -150,8 +149,8 @@ class _Worker:
         self._feed = Feed(order.meters, order.operator)
         began = time.monotonic()
         if order.url:
-            with NodeApi(order.url, order.token) as api:
-                take_in(self._feed.fleet, api, segment="bench")
+            api = NodeApi(Api(order.url, Path(order.token_file)))
+            take_in(self._feed.fleet, api, segment="bench")
         return TakenIn(time.monotonic() - began)
 
     def _prepare(self, order: Burst) -> Prepared:

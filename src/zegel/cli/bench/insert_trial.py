@@ -196,8 +196,9 @@ def _sizes(engine: Engine) -> dict[str, Any]:
             size[f"merge_{table}_s"] = time.perf_counter() - began
         text = query.data(
             "SELECT table, sum(bytes_on_disk), sum(rows) FROM system.parts "
-            f"WHERE active AND table IN ('{READINGS}', '{FRAMES}') GROUP BY table",
+            "WHERE active AND table IN {tables:Array(String)} GROUP BY table",
             "CSV",
+            {"tables": [READINGS, FRAMES]},
         ).decode()
     found = {}
     for line in text.splitlines():
