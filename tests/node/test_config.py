@@ -59,3 +59,25 @@ def test_what_is_shown_loads_again_as_the_same() -> None:
     config = load(None, {"edge.port": 0})
     flat = {f"{s}.{k}": v for s, keys in show(config).items() for k, v in keys.items()}
     assert load(None, flat) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("node.time_zone", "Nowhere/X"),
+        ("node.time_zone", "../../etc/passwd"),
+        ("edge.idle_s", "nan"),
+        ("edge.frame_s", "inf"),
+        ("edge.reserved", 3.0),
+        ("edge.max_connections", 0),
+        ("edge.max_apdu", 100_000),
+        ("spool.max_unread_segments", 0),
+        ("spool.segment_bytes", 0),
+        ("vault.provider", "pkcs11"),
+        ("registry.url", "postgresql://user:hunter2@host/db"),
+    ],
+)
+def test_a_value_with_which_no_node_works_is_named(setting: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=setting.partition(".")[2]) as caught:
+        load(None, {setting: value})
+    assert "hunter2" not in str(caught.value)

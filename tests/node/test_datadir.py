@@ -96,3 +96,37 @@ def test_as_root_a_parent_that_zone_users_cannot_pass_is_named(root: Path) -> No
     (root / "closed").mkdir(mode=0o700)
     with pytest.raises(ConfigError, match="closed"):
         prepared(root / "closed" / "data")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's start could give a folder away")
+def test_a_link_that_a_taken_edge_left_gives_nothing_away_at_the_next_start(root: Path) -> None:
+    prepared(root / "data")
+    spool, vault = root / "data/edge/spool", root / "data/vault"
+    before = vault.stat()
+    spool.symlink_to(vault)
+    prepared(root / "data")
+    after = vault.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (
+        before.st_uid, before.st_gid, before.st_mode,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="users are given only by root; tested in that run")
+def test_a_lost_users_file_does_not_change_the_users(root: Path) -> None:
+    prepared(root / "data")
+    owner = (root / "data/store").stat().st_uid
+    (root / "data/users.json").unlink()
+    prepared(root / "data")
+    assert (root / "data/store").stat().st_uid == owner
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="users are given only by root; tested in that run")
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"first": "x"}', '{"first": -1}'])
+def test_a_broken_users_file_is_named_and_the_lock_is_given_back(root: Path, text: str) -> None:
+    prepared(root / "data")
+    whole = (root / "data/users.json").read_text()
+    (root / "data/users.json").write_text(text)
+    with pytest.raises(ZegelError, match=r"users\.json"):
+        prepared(root / "data")
+    (root / "data/users.json").write_text(whole)
+    prepared(root / "data")

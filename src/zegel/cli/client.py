@@ -1,6 +1,7 @@
 """The client of a node's API: address and token from the environment, errors as ours."""
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Api:
     def from_environment(cls) -> "Api":
         """Use `ZEGEL_URL`, and the token in `ZEGEL_TOKEN_FILE` or the data directory."""
         named = os.environ.get("ZEGEL_TOKEN_FILE")
-        token_file = Path(named) if named else config.load().token_file()
+        token_file = Path(named) if named else _own_file(config.load().token_file())
         return cls(os.environ.get("ZEGEL_URL") or DEFAULT_URL, token_file)
 
     def get(self, path: str, **params: str | int | None) -> Document:
@@ -124,6 +125,24 @@ class Api:
         expected = "an answer (is `zegel serve` running? see ZEGEL_URL)"
         found = str(error) or type(error).__name__
         return UnreachableError("node", where=self._url, expected=expected, found=found)
+
+
+def _own_file(path: Path) -> Path:
+    """Return the token file of a data directory, if it is that and not a link to another.
+
+    Its folder belongs to the console's user: a taken console could have us read another
+    node's token and send it.
+
+    Raises:
+        ConfigError: it is no plain file of its folder's owner.
+    """
+    try:
+        found, folder = path.lstat(), path.parent.stat()
+    except OSError:
+        return path
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != folder.st_uid:
+        raise ConfigError("token file", where=str(path), expected="a file of its folder's owner")
+    return path
 
 
 def _token(path: Path) -> str | None:

@@ -1,10 +1,13 @@
 """Configuration: flag > `ZEGEL_SECTION_KEY` > TOML file > default. Secrets only by `*_file`."""
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NoReturn, get_type_hints
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -60,7 +63,7 @@ class SpoolConfig(_Section, frozen=True, forbid_unknown_fields=True):
     """The durable log between edge and store."""
 
     segment_bytes: int = 8_000_000
-    segment_s: float = 1.0
+    segment_s: float = 0.5  # how long a frame may wait for its segment to fill
     commit_ms: float = 2.0  # least time between two group commits
     max_unread_segments: int = 64  # above it the edge stops reading
 
@@ -126,6 +129,23 @@ class Config(_Section, frozen=True, forbid_unknown_fields=True):
         return Path(named).absolute() if named else self.data("console") / "token"
 
 
+_PROVIDERS = ("file",)
+_RANGES = (
+    (("edge", "port"), 0, 65_535),
+    (("edge", "max_apdu"), 64, 65_535),  # the wrapper's length field has 16 bits
+    (("edge", "max_connections"), 1, 1_000_000),
+    (("edge", "reserved"), 0, 0.9),
+    (("edge", "idle_s"), 1, 86_400),
+    (("edge", "frame_s"), 1, 86_400),
+    (("spool", "segment_bytes"), 10_000, 12_000_000),  # a segment fits in one message
+    (("spool", "segment_s"), 0.01, 60),
+    (("spool", "commit_ms"), 0, 1_000),
+    (("spool", "max_unread_segments"), 2, 100_000),
+    (("store", "max_memory"), 100_000_000, 1e13),
+    (("store", "layouts"), 1, 10_000),
+    (("store", "layout_compile_after"), 1, 10_000),
+    (("console", "port"), 0, 65_535),
+)
 _SECTIONS: dict[str, type[Any]] = get_type_hints(Config)
 
 
@@ -204,10 +224,29 @@ def _check(tree: dict[str, dict[str, Any]]) -> Config:
 
 
 def _limits(config: Config) -> None:
-    for where, port in (("edge", config.edge.port), ("console", config.console.port)):
-        if not 0 <= port <= 65_535:
-            raise ConfigError("port", where=f"[{where}] port", expected="0 to 65535", found=port)
+    """Refuse values with which a node could not work.
+
+    Raises:
+        ConfigError: the first of them, by section and key.
+    """
     for section, keys in show(config).items():
         for key, value in keys.items():
-            if isinstance(value, int | float) and value < 0:
-                raise ConfigError("wrong value", where=f"[{section}] {key}", expected=">= 0")
+            if isinstance(value, int | float) and not 0 <= value < math.inf:
+                _wrong(f"[{section}] {key}", "a finite number >= 0", value)
+    for where, least, most in _RANGES:
+        section, key = where
+        value = getattr(getattr(config, section), key)
+        if not least <= value <= most:
+            _wrong(f"[{section}] {key}", f"{least:g} to {most:g}", value)
+    if config.vault.provider not in _PROVIDERS:
+        _wrong("[vault] provider", ", ".join(_PROVIDERS), config.vault.provider)
+    try:
+        ZoneInfo(config.node.time_zone)
+    except (ValueError, OSError, KeyError):  # the last is what an unknown name raises
+        _wrong("[node] time_zone", "a name of the IANA database", config.node.time_zone)
+    if urlsplit(config.registry.url).password is not None:
+        _wrong("[registry] url", "no password: use a socket or a password file", "one")
+
+
+def _wrong(where: str, expected: str, found: object) -> NoReturn:
+    raise ConfigError("wrong value", where=where, expected=expected, found=found)

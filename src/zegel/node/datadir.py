@@ -40,15 +40,24 @@ def prepare(config: Config, *, must_be_new: bool = False) -> DataDirectory:
     """
     root, run = config.data(), config.run()
     try:
+        _check_sockets(run)
         root.mkdir(mode=0o711, parents=True, exist_ok=True)
         lock = _lock(root)
-        _version(root, must_be_new=must_be_new)
-        users = _users(root, config.node.users) if os.geteuid() == 0 else Users()
-        _folders(root, run, users)
+        try:
+            _version(root, must_be_new=must_be_new)
+            users = _users(root, config.node.users) if os.geteuid() == 0 else Users()
+            _folders(root, run, users)
+        except BaseException:
+            os.close(lock)
+            raise
     except OSError as error:
         raise ConfigError(
             "data directory", where=str(error.filename or root), found=error.strerror
         ) from error
+    return DataDirectory(root, run, users, lock)
+
+
+def _check_sockets(run: Path) -> None:
     longest = max(len(os.fsencode(run / a / f"{b}.sock")) for a in ZONES for b in ZONES)
     if longest > _SUN_PATH:
         raise ConfigError(
@@ -57,7 +66,6 @@ def prepare(config: Config, *, must_be_new: bool = False) -> DataDirectory:
             expected=f"<= {_SUN_PATH} bytes with the socket's name",
             found=longest,
         )
-    return DataDirectory(root, run, users, lock)
 
 
 def _lock(root: Path) -> int:
@@ -120,35 +128,57 @@ def _users(root: Path, configured: int) -> Users:
         return Users.from_base(configured)
     path = root / "users.json"
     if path.exists():
-        return Users.from_base(json.loads(path.read_text(encoding="ascii"))["first"])
+        return Users.from_base(_kept_base(path))
+    if (root / "edge").exists():  # the file was lost; who owns the folders was not
+        return Users.from_base((root / "edge").stat().st_uid)
     base = _FIRST_USER + 8 * secrets.randbelow((_LAST_USER - _FIRST_USER) // 8)
     _keep(path, json.dumps({"first": base}))
     return Users.from_base(base)
 
 
+def _kept_base(path: Path) -> int:
+    try:
+        base = json.loads(path.read_bytes())["first"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            "users of the zones", where=str(path), expected='{"first": NUMBER}', found=error
+        ) from error
+    if not isinstance(base, int) or base <= 0:
+        raise StorageError(
+            "users of the zones", where=str(path), expected="a positive number", found=base
+        )
+    return base
+
+
 def _folders(root: Path, run: Path, users: Users) -> None:
-    as_root = users.edge != 0
+    """Make the folders that zones own. Inside them nothing is touched here.
+
+    Whoever owns a folder can put a link where root would look; so what lies in a zone's folder
+    is made by the zone itself, after the drop. The edge's group and setgid bit pass to what it
+    makes: that is how the store may read the spool.
+    """
     _folder(run, 0o711)
     for zone in ZONES:
         _folder(run / zone, 0o711)
         folder = root / zone
         _folder(folder, 0o750 if zone == "edge" else 0o700)
-        if as_root:
+        if users.edge:
             group = users.spool if zone == "edge" else users.of(zone)
             _own(folder, users.of(zone), group)
-    spool = root / "edge" / "spool"
-    _folder(spool, 0o750)
-    if as_root:
-        _own(spool, users.edge, users.spool)
-        spool.chmod(0o2750)
-        blocked = traversable(root / "edge")
-        if blocked is not None:
-            raise ConfigError(
-                "data directory cannot be reached by the zones' users",
-                where=str(blocked),
-                expected="mode o+x",
-                found=oct(blocked.stat().st_mode & 0o777),
-            )
+    if users.edge:
+        (root / "edge").chmod(0o2750)
+        _check_reach(root / "edge")
+
+
+def _check_reach(folder: Path) -> None:
+    blocked = traversable(folder)
+    if blocked is not None:
+        raise ConfigError(
+            "data directory cannot be reached by the zones' users",
+            where=str(blocked),
+            expected="mode o+x",
+            found=oct(blocked.stat().st_mode & 0o777),
+        )
 
 
 def _folder(path: Path, mode: int) -> None:

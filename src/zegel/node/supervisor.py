@@ -32,6 +32,15 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _MALLOC = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "268435456"}
 
 
+_PASSED_ON = ("PATH", "LANG", "LC_", "TZ", "HOME", "TMPDIR", "PYTHON", "SSL_CERT_", "OPENBLAS_")
+_SECTIONS = {
+    "edge": ("node", "edge", "spool"),
+    "vault": ("node", "vault"),
+    "store": ("node", "store", "registry"),
+    "console": ("node", "console"),
+}
+
+
 class StartError(ZegelError):
     """A zone could not start; its own line says why."""
 
@@ -71,7 +80,6 @@ class Supervisor:
         self._test = any(zone.switches != NONE for zone in self._zones.values())
         self._directory: datadir.DataDirectory | None = None
         self._stopping = False
-        self.failed: asyncio.Future[StartError] | None = None
 
     @property
     def ports(self) -> dict[str, int]:
@@ -107,7 +115,6 @@ class Supervisor:
         if self._test and {self.config.edge.host, self.config.console.host} - set(_LOOPBACK):
             raise ConfigError("a test node binds loopback only", where="[edge] host")
         self._directory = datadir.prepare(self.config, must_be_new=self._test)
-        self.failed = asyncio.get_running_loop().create_future()
         try:
             await self._start_all()
         except BaseException:
@@ -181,7 +188,9 @@ class Supervisor:
         if not zone.armed:
             switches = Switches(guard_off=switches.guard_off, clock_s=switches.clock_s)
         zone.armed = False
-        document = StartDocument(zone.name, self._pinned(), self._directory.users, switches)
+        document = StartDocument(
+            zone.name, _told(self._pinned(), zone.name), self._directory.users, switches
+        )
         zone.starts += 1
         zone.process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -191,7 +200,7 @@ class Supervisor:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL if self._quiet else None,
-            env={**os.environ, **_MALLOC, "PYTHONUNBUFFERED": "1"},
+            env=_environment(),
             start_new_session=True,
         )
         assert zone.process.stdin is not None  # noqa: S101 - piped
@@ -284,3 +293,14 @@ def _close_pipes(process: asyncio.subprocess.Process) -> None:
     transport = getattr(process, "_transport", None)
     if transport is not None:
         transport.close()
+
+
+def _environment() -> dict[str, str]:
+    """Return what a zone needs of our environment: whatever else it holds stays with us."""
+    passed = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    return {**passed, **_MALLOC, "PYTHONUNBUFFERED": "1"}
+
+
+def _told(config: Config, zone: str) -> Config:
+    """Return a zone's own sections; the others stand at their defaults."""
+    return Config(**{name: getattr(config, name) for name in _SECTIONS[zone]})

@@ -200,6 +200,11 @@ async def _live(
         else:
             _say(Ready(error=error.line(), exit_code=error.exit_code))
         return error.exit_code
+    except Exception as error:
+        if not context.is_ready:
+            raise  # told to the supervisor as the reason why it did not start
+        context.log.exception("zone failed", exc_info=error)
+        return 1
     finally:
         await context.close()
     return 0
