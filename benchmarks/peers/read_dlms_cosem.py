@@ -24,13 +24,13 @@ def registers(plaintext: bytes) -> int:
     return sum(row[2] + row[3] for row in parse_as_dlms_data(body)[2])
 
 
-def opened(frame: dict) -> bytes:
+def opened(frame: dict[str, bytes]) -> bytes:
     """Return the plaintext of a frame; the library checks its tag."""
     cipher = GeneralGlobalCipher.from_bytes(frame["frame"])
-    return cipher.to_plain_apdu(frame["key"], frame["auth_key"])
+    return bytes(cipher.to_plain_apdu(frame["key"], frame["auth_key"]))
 
 
-def measure(step: Callable, frames: list) -> tuple:
+def measure(step: Callable[..., int], frames: list[dict[str, bytes]]) -> tuple[int, float]:
     """Return the sum of `step` over the frames, and seconds a frame of the fastest slice."""
     total, best = 0, float("inf")
     for at in range(0, len(frames), SLICE):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from gurux_dlms import GXByteBuffer, GXReplyData
 from gurux_dlms.enums import Authentication, InterfaceType, Security
@@ -35,12 +36,12 @@ def client() -> GXDLMSSecureClient:
     return made
 
 
-def registers(body: list) -> int:
+def registers(body: list[Any]) -> int:
     """Return the sum of both registers of all rows."""
-    return sum(row[2] + row[3] for row in body[2])
+    return sum(int(row[2]) + int(row[3]) for row in body[2])
 
 
-def whole(reader: GXDLMSSecureClient, frame: dict) -> int:
+def whole(reader: GXDLMSSecureClient, frame: dict[str, bytes]) -> int:
     """Open and decode a frame."""
     reader.ciphering.blockCipherKey = frame["key"]
     reader.ciphering.authenticationKey = frame["auth_key"]
@@ -49,13 +50,13 @@ def whole(reader: GXDLMSSecureClient, frame: dict) -> int:
     return registers(notification.value)
 
 
-def decode(reader: GXDLMSSecureClient, frame: dict) -> int:
+def decode(reader: GXDLMSSecureClient, frame: dict[str, bytes]) -> int:
     """Decode a plaintext."""
     body = GXByteBuffer(frame["plaintext"][HEAD_BYTES:])
     return registers(_GXCommon.getData(reader.settings, body, _GXDataInfo()))
 
 
-def measure(step: Callable, frames: list) -> tuple:
+def measure(step: Callable[..., int], frames: list[dict[str, bytes]]) -> tuple[int, float]:
     """Return the sum of `step` over the frames, and seconds a frame of the fastest slice."""
     reader, total, best = client(), 0, float("inf")
     for at in range(0, len(frames), SLICE):

@@ -204,11 +204,8 @@ def _rows(batch: pa.RecordBatch, mine: set[str]) -> list[tuple[tuple[str, int], 
         if not pa.types.is_timestamp(table["t"].type)
         else table["t"].cast(pa.timestamp("s", "UTC")).cast(pa.int64())
     )
-    columns = zip(
-        serials,
-        np.asarray(times).tolist(),
-        table["import_wh"].to_pylist(),
-        table["export_wh"].to_pylist(),
-        strict=True,
+    registers = (
+        np.asarray(table[name].cast(pa.int64())).tolist() for name in ("import_wh", "export_wh")
     )
-    return [((s, int(t)), (int(i), int(e))) for s, t, i, e in columns if s in mine]
+    columns = zip(serials, np.asarray(times).tolist(), *registers, strict=True)
+    return [((s, t), (taken, given)) for s, t, taken, given in columns if s in mine]

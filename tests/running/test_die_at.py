@@ -4,11 +4,14 @@ The zone dies once, with frames in flight; meters repeat what was not receipted,
 Each twin takes one guard away: then the same death must cost something, and be seen.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+import zegel
 from helpers.nodes import RunningNode, Street, stored, street
 from helpers.raw_store import check_raw
 from zegel.calls.store import FatesReport
@@ -109,3 +112,14 @@ def test_a_cut_that_is_repeated_without_reading_back_is_counted_wrong(
     assert found.sent.failed == 0
     repeats = found.new["received"] - PUSHES + found.new["duplicate"]  # merges may hide the first
     assert repeats > found.sent.resent, "repeats must be counted that nobody sent"
+
+
+def test_every_step_of_the_path_has_its_deaths() -> None:
+    source = Path(zegel.__file__).parent
+    marked = {
+        (step, zone)
+        for zone in ("edge", "vault", "store", "console")
+        for file in (source / zone).rglob("*.py")
+        for step in re.findall(r'\bstep\("([a-z_.]+)"\)', file.read_text())
+    }
+    assert marked == {(step, zone) for step, zone, _ in CASES}

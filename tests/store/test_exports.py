@@ -1,6 +1,7 @@
 """Readings out in the three formats, over many meters and pieces."""
 
 import io
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -75,6 +76,19 @@ def test_meters_that_came_later_are_named(filled: StoreBench) -> None:
     filled.take([push(new)])
     table = pa.ipc.open_stream(filled.export(*FULL_DAY)).read_all()
     assert table["serial"].to_pylist()[-1] == serial(new)
+
+
+def test_only_frames_of_the_period_are_joined(bench: StoreBench) -> None:
+    for day in range(1, 9):
+        bench.take([push(bench.meters[0], day=date(2026, 11, day))])
+    wanted = exports.Wanted(FULL_DAY[0] - 86_400 * 20, FULL_DAY[0] - 86_400 * 19, meter_id=1)
+    with bench.engine.query() as query:
+        sql = exports._sql(wanted, bench.registry.index, counted=False)
+        values = bench.exporter._values(wanted, 1, 1, 0)
+        estimate = query.data(f"EXPLAIN ESTIMATE {sql}", "CSV", values).decode().splitlines()
+    (read,) = [line.split(",") for line in estimate if '"frames"' in line]
+    assert int(read[3]) <= 2
+    assert bench.export(wanted.start, wanted.end, form="csv", meter_id=1).count(b"\n") == 97
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,39 @@ def test_recording_from_before_intake_is_a_replay(bench: StoreBench) -> None:
     assert bench.fates() == [quarantined("replay"), STORED]
 
 
+@pytest.mark.parametrize("apart", [True, False], ids=["apart", "one batch"])
+@pytest.mark.parametrize("restart", [False, True], ids=["", "restarted"])
+def test_the_floor_is_one_of_the_meters_first_key(
+    bench: StoreBench, *, apart: bool, restart: bool
+) -> None:
+    meter = bench.meters[0]
+    later = Meter(meter.title, version=meter.version + 1)
+    recorded, meter.counter = push(meter), 100
+    bench.registry.add([bench.row(meter, counter_floor=100)])
+    bench.loop.run(bench.vault.bring_in(later))
+    days = [DAY.replace(day=day) for day in (20, 21, 22)]
+    frames = [recorded, push(meter, day=days[0]), push(later, day=days[1])]
+    for some in [[frame] for frame in frames] if apart else [frames]:
+        bench.take(some)
+        if restart:
+            bench.restart()
+    bench.take([push(later, day=days[2])])
+    assert bench.fates() == [quarantined("replay"), STORED, STORED, STORED]
+
+
+def test_what_an_old_key_sealed_before_the_switch_is_stored(bench: StoreBench) -> None:
+    meter = bench.meters[0]
+    later = Meter(meter.title, version=meter.version + 1)
+    bench.loop.run(bench.vault.bring_in(later))
+    days = [DAY.replace(day=day) for day in (20, 21, 22, 23)]
+    bench.take([push(meter, day=days[0])])
+    bench.take([push(meter, day=days[1]), push(later, day=days[2])])
+    bench.take([push(later, day=days[3])])
+    assert bench.fates() == [STORED] * 4
+    versions = bench.text("SELECT key_version FROM frames ORDER BY frame_id").split()
+    assert versions == [str(meter.version)] * 2 + [str(later.version)] * 2
+
+
 def test_without_its_guard_a_replay_is_stored(bench: StoreBench) -> None:
     meter = bench.meters[0]
     bench.registry.add([bench.row(meter, counter_floor=1)])

@@ -47,6 +47,26 @@ def test_damage_is_kept_once(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_position_never_goes_back(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    ledger.commit(EPOCH + 9)
+    ledger.begin(EPOCH + 2, EPOCH + 3)
+    ledger.commit(EPOCH + 3)
+    assert ledger.position == EPOCH + 9
+    ledger.close()
+
+
+def test_damage_that_was_acknowledged_stays_noted_and_is_listed_no_more(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    ledger.note_damage(Damage("a.seg", "crc, byte 7", 5, 2))
+    ledger.acknowledge("a.seg")
+    assert ledger.damages() == []
+    assert ledger.noted("a.seg")
+    ledger.forget("a.seg")
+    assert not ledger.noted("a.seg")
+    ledger.close()
+
+
 def test_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
     (tmp_path / "l.db").write_bytes(b"x" * 5000)
     with pytest.raises(StorageError, match=r"l\.db"):

@@ -1,9 +1,12 @@
 """Quarantined bodies: quota, redelivery, sealing, and that every frame is counted."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from helpers.store_bench import StoreBench, body, push
 from zegel.errors import DamagedError, NotFoundError, UsageError
@@ -12,7 +15,7 @@ from zegel.store.quarantine import Kept, Quarantine
 
 
 def make(path: Path, **how: int) -> Quarantine:
-    limits = {"per_source": 3, "total_bytes": 1000, **how}
+    limits = {"per_source": 3, "total_bytes": 10_000, **how}
     return Quarantine(path / "q.db", bytes(32), **limits)
 
 
@@ -34,10 +37,62 @@ def test_quota_holds_per_source_and_across_restarts(tmp_path: Path) -> None:
     again.close()
 
 
-def test_total_is_bounded(tmp_path: Path) -> None:
-    quarantine = make(tmp_path, per_source=100, total_bytes=55)
-    assert quarantine.keep([kept(n) for n in range(9)]) == 4
+SIZE = 12 + 16 + 18 + 256  # nonce, tag, content with what frames it, row
+
+
+def test_total_is_bounded_by_what_the_file_takes(tmp_path: Path) -> None:
+    quarantine = make(tmp_path, per_source=100, total_bytes=4 * SIZE + SIZE // 2)
+    assert quarantine.keep([kept(n) for n in range(9)]) == 5
     quarantine.close()
+
+
+def test_empty_bodies_take_room_too(tmp_path: Path) -> None:
+    quarantine = make(tmp_path, per_source=10**6, total_bytes=100_000)
+    quarantine.keep([kept(n, body=b"", address=f"{n % 500}") for n in range(2000)])
+    assert quarantine.count() < 100_000 / 256
+    quarantine.close()
+
+
+def test_new_source_is_kept_where_one_took_all_room(tmp_path: Path) -> None:
+    quarantine = make(tmp_path, per_source=100, total_bytes=10 * SIZE)
+    assert quarantine.keep([kept(n) for n in range(50)]) == 40
+    assert quarantine.keep([kept(100, address="b"), kept(101, address="c")]) == 0
+    assert quarantine.count() == 10
+    assert quarantine.show(0) is None
+    assert quarantine.show(1) is None
+    assert quarantine.show(2) is not None
+    assert quarantine.show(100) is not None
+    quarantine.close()
+    again = make(tmp_path, per_source=100, total_bytes=10 * SIZE)
+    assert again.keep([kept(n, address="d") for n in range(200, 250)]) == 46
+    assert again.count() == 10
+    again.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 900)), max_size=60))
+def test_room_and_counts_hold_whatever_comes(frames: list[tuple[int, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        quarantine = make(Path(folder), per_source=8, total_bytes=6000)
+        for n, (source, size) in enumerate(frames):
+            quarantine.keep([kept(n, address=str(source), body=bytes(size))])
+        counted = quarantine._db.execute("SELECT source, bodies, bytes FROM sources").fetchall()
+        true = quarantine._db.execute(
+            "SELECT source, count(*), sum(length(sealed)) + 256 * count(*) FROM bodies "
+            "GROUP BY source"
+        ).fetchall()
+        assert sorted(counted) == sorted(true)
+        assert quarantine._bytes == sum(row[2] for row in true) <= 6000
+        quarantine.close()
+
+
+def test_addresses_of_one_network_are_one_source(make_bench: Callable[..., StoreBench]) -> None:
+    bench = make_bench(per_source=2)
+    net, v4 = bytes.fromhex("20010db800000001"), bytes(10) + b"\xff\xff\x0a\x00\x00"
+    bench.take([Record(b"\x0f", address=net + n.to_bytes(8, "big")) for n in range(9)])
+    assert bench.quarantine.count() == 2
+    bench.take([Record(b"\x0f", address=v4 + bytes((n,))) for n in range(9)])
+    assert bench.quarantine.count() == 11
 
 
 def test_frame_that_comes_again_is_kept_once(tmp_path: Path) -> None:

@@ -1,15 +1,16 @@
 """Damaged, empty, lost and repeated segments: the good part is stored, the rest is named."""
 
 import threading
-import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.store_bench import StoreBench, push
-from zegel.errors import StorageError
+from helpers.store_runs import running
+from zegel.errors import StorageError, UnreachableError
 from zegel.node.spool_format import Record, SegmentName, encode_block
 from zegel.store import pipeline
 from zegel.store.spool import _good_part, take
@@ -43,8 +44,44 @@ def test_damaged_segment_is_set_aside_and_the_rest_goes_on(bench: StoreBench) ->
 def test_damage_is_told_after_a_restart_too(bench: StoreBench) -> None:
     bench.take(frames(bench), per_block=2, spoil=flip(7000))
     bench.restart()
-    bench.pipeline._tell_damages()
+    bench.drain()
     assert "lost" in bench.health.reasons[0]
+
+
+def spoiled(bench: StoreBench) -> None:
+    bench.take(frames(bench), per_block=2, spoil=flip(7000))
+
+
+def with_a_gap(bench: StoreBench) -> None:
+    bench.number += 5
+    bench.take([push(bench.meters[1])])
+
+
+def with_a_lost_cut(bench: StoreBench) -> None:
+    bench.ledger.begin((1 << 40), (1 << 40) + 3)
+    bench.number = 4
+    bench.take([push(bench.meters[0])])
+
+
+@pytest.mark.parametrize("trouble", [spoiled, with_a_gap, with_a_lost_cut])
+def test_trouble_alarms_until_its_file_is_moved_away_and_the_store_restarted(
+    bench: StoreBench, trouble: Callable[[StoreBench], None]
+) -> None:
+    trouble(bench)
+    bench.restart()
+    bench.drain()
+    told = bench.health.reasons
+    assert told
+    for file in (bench.data / "damaged").iterdir():
+        file.unlink()
+    bench.drain()
+    assert bench.health.reasons == told
+    bench.restart()
+    bench.drain()
+    assert bench.health.reasons == []
+    bench.restart()
+    bench.drain()
+    assert bench.health.reasons == []
 
 
 @pytest.mark.parametrize(
@@ -111,6 +148,18 @@ def test_segment_that_came_back_is_released_and_not_taken_again(bench: StoreBenc
     assert not list(bench.spool.iterdir())
 
 
+def test_damaged_segment_that_came_back_is_released(bench: StoreBench) -> None:
+    name = bench.write(frames(bench), per_block=2, spoil=flip(7000))
+    data = (bench.spool / str(name)).read_bytes()
+    bench.drain()
+    fates = bench.fates()
+    bench.restart()
+    (bench.spool / str(name)).write_bytes(data)
+    bench.drain()
+    assert not list(bench.spool.iterdir())
+    assert bench.fates() == fates
+
+
 def test_gap_in_the_sequence_is_named(bench: StoreBench) -> None:
     bench.take([push(bench.meters[0])])
     bench.number += 5
@@ -137,21 +186,40 @@ def test_segment_lost_after_it_was_begun_is_named_and_the_rest_goes_on(
     assert any("is gone before it was committed" in reason for reason in bench.health.reasons)
 
 
-def test_segment_that_cannot_be_read_is_told_and_tried_again(
-    bench: StoreBench, monkeypatch: pytest.MonkeyPatch
+def test_trouble_logs_its_trace_once(bench: StoreBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    traces: list[object] = []
+
+    class Log:
+        def error(self, _what: str, *, exc_info: object, **_fields: object) -> None:
+            traces.append(exc_info)
+
+    monkeypatch.setattr(pipeline, "_RETRY_S", 0.001)
+    object.__setattr__(bench.pipeline._parts, "log", Log())
+    bench.spool.rmdir()
+    running(bench, until=lambda: len(traces) > 3)
+    assert isinstance(traces[0], StorageError)
+    assert set(traces[1:]) == {None}
+
+
+@pytest.mark.parametrize("end", [CancelledError(), RuntimeError("Event loop is closed")])
+def test_end_of_the_loop_is_no_fault_of_a_frame(
+    bench: StoreBench, monkeypatch: pytest.MonkeyPatch, end: Exception
 ) -> None:
-    name = bench.write([push(bench.meters[0])])
     monkeypatch.setattr(pipeline, "_RETRY_S", 0.01)
-    monkeypatch.setattr(pipeline, "_IDLE_S", 0.01)
-    hidden = bench.root / "hidden"
-    real = bench.spool / str(name)
-    real.rename(hidden)
-    real.mkdir()  # reading it fails with EISDIR, as EIO would
-    running(bench, until=lambda: bool(bench.health.reasons))
-    assert str(name) in bench.health.reasons[0]
-    real.rmdir()
-    hidden.rename(real)
-    running(bench, until=lambda: not bench.health.reasons and bench.pipeline.position > 0)
+
+    def ended(*_values: object, **_named: object) -> None:
+        raise end
+
+    bench.write([push(bench.meters[0])])
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.pipeline._parts.vault, "begin", ended)
+        with pytest.raises(UnreachableError):
+            bench.pipeline.work()
+        bench.pipeline.stop()
+        with pytest.raises(pipeline.Stopped):
+            bench.pipeline.work()
+    bench.pipeline._stop.clear()
+    bench.drain()
     assert bench.fates() == [("stored", "")]
 
 
@@ -190,38 +258,9 @@ def test_silent_vault_is_told_while_frames_wait_and_nothing_is_lost(
     assert bench.health.reasons == []
 
 
-def running(
-    bench: StoreBench,
-    *,
-    until: Callable[[], bool],
-    then: Callable[[], None] | None = None,
-) -> None:
-    """Run the pipeline in its thread until something holds; with `then`, until all is done."""
-    bench.pipeline._stop.clear()
-    worker = threading.Thread(target=bench.pipeline.run)
-    worker.start()
-    _wait(until)
-    if then is not None:
-        assert "2 segments wait" in bench.health.reasons[0]
-        then()
-        _wait(lambda: not list(bench.spool.iterdir()))
-    bench.pipeline.stop()
-    worker.join(10)
-    assert not worker.is_alive()
-
-
-def _wait(until: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not until():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def test_edge_that_does_not_answer_holds_nobody_up(
     bench: StoreBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zegel.errors import UnreachableError
-
     async def silent(_call: object) -> None:
         raise UnreachableError("edge does not answer")
 

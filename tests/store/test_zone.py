@@ -28,6 +28,7 @@ from zegel.node.health import HealthState
 from zegel.node.link import Link, LocalLink
 from zegel.node.serving import Handler
 from zegel.store import zone
+from zegel.store.pipeline import Pipeline
 
 
 class Context:
@@ -166,6 +167,50 @@ def test_use_log_that_tells_of_more_openings_than_frames_is_an_alarm(context: St
             ctx.opened_off = 1
             await zone.check_use(ctx, ctx.link("vault"), store)
             assert "vault opened 2 frames" in ctx.health.reasons[0]
+
+    asyncio.run(life())
+
+
+def test_use_check_that_breaks_is_told_and_goes_on(
+    context: StoreBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = 0
+    told: list[str] = []
+    done = asyncio.Event()
+
+    async def check(ctx: Context, _vault: object, _store: object) -> None:
+        nonlocal turns
+        turns += 1
+        told.extend(ctx.health.reasons)
+        if turns == 1:
+            raise ValueError("no such column")
+        if turns > 2:
+            done.set()
+
+    monkeypatch.setattr(zone, "_CHECK_USE_S", 0.01)
+    monkeypatch.setattr(zone, "check_use", check)
+
+    async def life() -> None:
+        async with running(context) as (ctx, _link), asyncio.timeout(10):
+            await done.wait()
+            assert ctx.health.reasons == []
+
+    asyncio.run(life())
+    assert told == ["use log not checked: ValueError('no such column')"]
+
+
+def test_pipeline_that_ended_unasked_is_told(
+    context: StoreBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pipeline, "run", lambda _pipeline: None)
+
+    async def life() -> None:
+        async with running(context) as (ctx, _link):
+            for _ in range(500):
+                if ctx.health.reasons:
+                    break
+                await asyncio.sleep(0.01)
+            assert "the pipeline has ended" in ctx.health.reasons[0]
 
     asyncio.run(life())
 

@@ -179,12 +179,12 @@ class Exporter:
 # The same values as the view `effective_interval`, in one pass: pieces are sorted anyway. The
 # measured value stands before estimates (4), of which the newest comes first; conflicts (2) are
 # left out.
-_EFFECTIVE = """(SELECT meter_id, t, import_wh, export_wh, status, quality, frame_id
- FROM readings_interval
+_WITHIN = """FROM readings_interval
  WHERE day BETWEEN toDate({from:UInt16}) AND toDate({to:UInt16})
   AND meter_id BETWEEN {lo:UInt64} AND {hi:UInt64}
   AND t > toDateTime({start:UInt32}, 'UTC') AND t <= toDateTime({end:UInt32}, 'UTC')
-  AND bitAnd(quality, 2) = 0
+  AND bitAnd(quality, 2) = 0"""
+_EFFECTIVE = f"""(SELECT meter_id, t, import_wh, export_wh, status, quality, frame_id {_WITHIN}
  ORDER BY meter_id, t, bitAnd(quality, 4), frame_id DESC LIMIT 1 BY meter_id, t)"""
 _COUNT = f"SELECT count() FROM {_EFFECTIVE}"  # noqa: S608 - constants; values are parameters
 
@@ -196,12 +196,14 @@ def _sql(wanted: Wanted, index: MeterIndex, *, counted: bool) -> str:
     numbers, names = list(range(len(SOURCES))), list(SOURCES)
     limit = "LIMIT {limit:UInt64}" if counted else ""
     # Only constants and a registered serial, quoted, go into the text; values are parameters.
-    return f"""SELECT {serial} AS serial, {_TIMES[wanted.form]} AS t, import_wh, export_wh,
+    # Of the frames of these meters, ever more, only those between the ends are read and joined.
+    return f"""WITH (SELECT (min(frame_id), max(frame_id)) {_WITHIN}) AS ends
+SELECT {serial} AS serial, {_TIMES[wanted.form]} AS t, import_wh, export_wh,
  status, quality, transform(source, {numbers}, {names}, 'push') AS source, frame_id
 FROM (SELECT meter_id, t, import_wh, export_wh, status, quality, source, frame_id FROM {_EFFECTIVE}
  AS effective
  ANY LEFT JOIN (SELECT frame_id, source FROM frames WHERE meter_id BETWEEN {{lo:UInt64}}
-  AND {{hi:UInt64}} AND fate = 0) AS origin USING frame_id
+  AND {{hi:UInt64}} AND frame_id BETWEEN ends.1 AND ends.2 AND fate = 0) AS origin USING frame_id
  ORDER BY meter_id, t {limit})"""  # noqa: S608 - see above
 
 

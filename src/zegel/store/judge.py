@@ -184,6 +184,8 @@ class Judge:
             query,
         )
         below = batch.headers.counter[place] <= index.floor[batch.meter[place]]
+        if below.any():
+            below &= self.windows.first_key(batch.meter[place], work.version[place])
         if not guard("store.replay"):
             below[:] = False
         below &= seen == UNSEEN

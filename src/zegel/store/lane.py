@@ -13,7 +13,11 @@ __all__ = ["Lane"]
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """System titles that authenticated, 8 bytes each, and the address of each, 16 bytes."""
+    """System titles that authenticated, 8 bytes each, and the address of each, 16 bytes.
+
+    Only stored frames count: a recorded frame that is sent again, from anywhere, is a duplicate
+    and must not move the lane to its address.
+    """
 
     titles: bytes = b""
     addresses: bytes = b""
@@ -21,8 +25,8 @@ class Lane:
     @classmethod
     def of(cls, taken: Taken, batch: Batch, decision: Decision, done: np.ndarray) -> "Lane":
         """Return those of a cut; frames whose fate was read back are among them."""
-        authentic = set(batch.frame_id[decision.fate != Fate.QUARANTINED].tolist())
-        authentic.update(done["frame_id"][done["fate"] != Fate.QUARANTINED].tolist())
+        authentic = set(batch.frame_id[decision.fate == Fate.STORED].tolist())
+        authentic.update(done["frame_id"][done["fate"] == Fate.STORED].tolist())
         seen = {
             record.frame[2:10]: record.address
             for frame_id, record in zip(taken.frame_ids, taken.records, strict=True)

@@ -23,12 +23,16 @@ CREATE TABLE IF NOT EXISTS cut (one INTEGER PRIMARY KEY CHECK (one = 1), first I
 CREATE TABLE IF NOT EXISTS position (epoch INTEGER PRIMARY KEY, last INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS damage (segment TEXT PRIMARY KEY, what TEXT NOT NULL,
  lost_first INTEGER NOT NULL, lost INTEGER NOT NULL, noted REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS acknowledged (segment TEXT PRIMARY KEY, noted REAL NOT NULL);
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A damaged segment that was set aside: `lost` frames from `lost_first` were not readable."""
+    """What is wrong with a segment for good; `lost` frames from `lost_first` are not to be had.
+
+    `segment` is the name of its file in the folder `damaged`.
+    """
 
     segment: str
     what: str
@@ -86,8 +90,9 @@ class Ledger:
         return (int(rows[0][0]), int(rows[0][1])) if rows else None
 
     def commit(self, last: int) -> None:
-        """Move the position to frame `last` and end the cut, both at once."""
+        """Move the position to frame `last`, never back, and end the cut, both at once."""
         epoch = last >> NUMBER_BITS
+        last = max(last, self._last.get(epoch, 0))
         self._run("BEGIN IMMEDIATE")
         try:
             self._run("INSERT OR REPLACE INTO position VALUES (?, ?)", (epoch, last))
@@ -109,9 +114,25 @@ class Ledger:
             (damage.segment, damage.what, damage.lost_first, damage.lost, time.time()),
         )
 
+    def noted(self, segment: str) -> bool:
+        """Tell whether a damage of that name was ever noted and not forgotten."""
+        return bool(self._rows("SELECT 1 FROM damage WHERE segment = ?", (segment,)))
+
+    def forget(self, segment: str) -> None:
+        """Take a note back: nothing is lost after all."""
+        self._run("DELETE FROM acknowledged WHERE segment = ?", (segment,))
+        self._run("DELETE FROM damage WHERE segment = ?", (segment,))
+
+    def acknowledge(self, segment: str) -> None:
+        """Keep that an operator has dealt with a damage."""
+        self._run("INSERT OR IGNORE INTO acknowledged VALUES (?, ?)", (segment, time.time()))
+
     def damages(self) -> list[Damage]:
-        """Return all damaged segments that were ever set aside, oldest first."""
-        sql = "SELECT segment, what, lost_first, lost FROM damage ORDER BY noted"
+        """Return what was noted and is not acknowledged, oldest first."""
+        sql = (
+            "SELECT segment, what, lost_first, lost FROM damage "
+            "WHERE segment NOT IN (SELECT segment FROM acknowledged) ORDER BY noted"
+        )
         rows: list[Any] = self._rows(sql)
         return [Damage(*row) for row in rows]
 
@@ -119,9 +140,9 @@ class Ledger:
         """Close the file."""
         self._db.close()
 
-    def _rows(self, sql: str) -> list[tuple[int, ...]]:
+    def _rows(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[int, ...]]:
         try:
-            return self._db.execute(sql).fetchall()
+            return self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise self._failed(error) from error
 

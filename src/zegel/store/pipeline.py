@@ -9,19 +9,22 @@
 
 After a crash, and after any insert that raised, the same cut comes again: what is in is read
 back and only what is absent is sent. Arrays in memory change only after the frames are in.
+A segment whose frames may be in, because they are not beyond the position, is read back as well:
+it is released only if its very frames are in, by their hash.
 """
 
 import contextlib
 import threading
 import time
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zegel.calls.edge import Release
 from zegel.calls.vault import Opened, OpenFrames
 from zegel.errors import ConflictError, StorageError, UnreachableError, ZegelError
 from zegel.node.health import HealthState
@@ -32,28 +35,29 @@ from zegel.store.batch import Batch, Decision, arrange, frame_columns
 from zegel.store.engine import Engine
 from zegel.store.fate import REASONS, Fate
 from zegel.store.headers import read_headers
+from zegel.store.holds import Holds
+from zegel.store.isolate import Stopped, decide_around
 from zegel.store.judge import Judge
 from zegel.store.lane import Lane
 from zegel.store.ledger import Ledger
-from zegel.store.quarantine import Kept, Quarantine
+from zegel.store.notes import Notes
+from zegel.store.quarantine import Kept, Quarantine, source_of
 from zegel.store.readings import absent
 from zegel.store.registry import Registry
+from zegel.store.releases import Releases
 from zegel.store.schema import FRAME_COLUMNS, FRAMES, READING_COLUMNS, READINGS
-from zegel.store.spool import Taken, sealed, set_aside, take
+from zegel.store.spool import Taken, UnreadableError, sealed, take
 from zegel.store.window import hash64
 
 __all__ = ["Parts", "Pipeline", "Stopped"]
 
 _IDLE_S = 0.05  # between looks into an empty spool
 _RETRY_S = 0.5
-_EDGE_S = 10.0
+_TRIES = 3  # to read a segment; then the next ones go on
+_HELD_S = 60.0  # until it is tried again
 _VAULT_S = 30.0  # for one answer; it is asked again after that
 _NOTICE_S = 1.0  # without an answer: say so in health
-_DONE = np.dtype([("frame_id", "<u8"), ("fate", "u1")])
-
-
-class Stopped(Exception):  # noqa: N818 - no error: the zone is asked to stop
-    """The pipeline was asked to stop while it waited."""
+_DONE = np.dtype([("frame_id", "<u8"), ("fate", "u1"), ("sha256", "V32")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +84,19 @@ class Pipeline:
         self._parts = parts
         self._stop = threading.Event()
         self._stale = True  # the arrays are to be rebuilt from the tables
-        self._released: set[SegmentName] = set()
-        self._releasing: dict[SegmentName, tuple[Release, Any]] = {}
+        self._fresh = True  # nothing was said yet of what is noted
+        self._said = ""
+        self._releases = Releases(parts.edge, parts.spool, parts.health)
+        self._holds = Holds(parts.health)
+        self._notes = Notes(parts.ledger, parts.damaged, parts.health, parts.log)
         self._poison: dict[int, str] = {}
         self.waiting = 0
         self.position = parts.ledger.position
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the pipeline was asked to end."""
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """Ask the pipeline to end after what it is doing; may be called from any thread."""
@@ -92,7 +104,6 @@ class Pipeline:
 
     def run(self) -> None:
         """Work until stopped."""
-        self._tell_damages()
         while not self._stop.is_set():
             try:
                 idle = not self.work()
@@ -112,11 +123,11 @@ class Pipeline:
             ZegelError: the segment stays, and comes again.
         """
         parts = self._parts
+        if self._fresh:
+            self._notes.begin()
+            self._fresh = False
         names = sealed(parts.spool)
-        self._released &= set(names)
-        for name in list(self._releasing):
-            self._released_now(name, wait_s=0)
-        gone = self._released | set(self._releasing)
+        gone = self._releases.look(names) | self._holds.look(names)
         names = [name for name in names if name not in gone]
         self.waiting = len(names)
         parts.health.gauge("segments_waiting", len(names))
@@ -127,30 +138,61 @@ class Pipeline:
             return False
         cut = parts.ledger.open_cut
         name = next((name for name in names if (name.first, name.last) == cut), names[0])
-        if name.count and name.last <= parts.ledger.position_of(name.first):
-            self._release(name, Lane())  # committed before; an unlink that was not synced
-            return True
-        self._one(name)
-        for key in ("pipeline", "engine"):
-            parts.health.set(key, None)
+        step("take.before")
+        taken = self._take(name)
+        if taken is not None:
+            self._one(taken)
+            self._said = ""
+            for key in ("pipeline", "engine"):
+                parts.health.set(key, None)
         return True
 
-    def _one(self, name: SegmentName) -> None:
-        """Bring one segment to its end."""
+    def _take(self, name: SegmentName) -> Taken | None:
+        """Read a segment; None if it stands still from now on."""
+        if name.last >> 63:
+            self._hold(name, f"spool: {name}: no numbers of frames")
+            return None
+        try:
+            return take(self._parts.spool, name)
+        except UnreadableError as error:
+            if self._holds.failed(name) < _TRIES:
+                raise
+            what = f"spool: frames {name.first} to {name.last} wait in {name}, not readable"
+            self._notes.unread(name, f"{what}: {error.found}")
+            self._hold(name, for_s=_HELD_S)
+            return None
+
+    def _hold(self, name: SegmentName, why: str | None = None, *, for_s: float = 1e9) -> None:
+        """Let a segment stand still: no frame of it is lost, and later ones go on."""
         parts = self._parts
-        step("take.before")
-        taken = take(parts.spool, name)
+        parts.log.error("segment stands still", segment=str(name), why=why)
+        if parts.ledger.open_cut == (name.first, name.last):
+            parts.ledger.abandon()
+        self._holds.hold(name, why, for_s=for_s)
+
+    def _one(self, taken: Taken) -> None:
+        """Bring one segment to its end."""
+        parts, name = self._parts, taken.name
         step("take.after")
-        self._check_gap(name)
+        late = name.count > 0 and name.first <= parts.ledger.position_of(name.first)
+        done = self._done(taken, late=late)
+        if _others(taken, done):
+            frames = f"frames {name.first} to {name.last}"
+            why = f"spool: {frames} were committed with other bytes: the spool was replaced"
+            self._hold(name, f"{why}; {name} stands still")
+            return
+        if late and self._all_in(taken, done):  # committed before; an unlink was not synced
+            self._finish(taken, Lane())
+            return
+        if not late:
+            self._check_gap(name)
         step("begin.before")
         again = parts.ledger.begin(name.first, name.last)
         step("begin.after")
-        lane = self._process(taken, again=again) if taken.records else Lane()
+        again = again or late or self._notes.about(name)
+        lane = self._process(taken, done, again=again) if taken.records else Lane()
         if taken.damage is not None:
-            set_aside(parts.spool, name, parts.damaged)
-            parts.ledger.note_damage(taken.damage)
-            parts.log.error("damaged segment", segment=str(name), what=taken.damage.what)
-            self._tell_damages()
+            self._notes.damaged(taken.damage, taken.data)
         step("ledger.before")
         if name.count:
             parts.ledger.commit(name.last)
@@ -161,20 +203,32 @@ class Pipeline:
         self._poison.clear()
         parts.health.count("segments")
         step("release.before")
-        self._release(name, lane)
+        self._finish(taken, lane)
         step("release.after")
 
-    def _process(self, taken: Taken, *, again: bool) -> Lane:
+    def _finish(self, taken: Taken, lane: Lane) -> None:
+        """Release a segment."""
+        self._notes.settled(taken.name)
+        self._holds.end(taken.name)
+        self._releases.release(taken.name, taken.file, lane, wait_s=_NOTICE_S)
+
+    def _all_in(self, taken: Taken, done: np.ndarray) -> bool:
+        """Tell whether all frames of a segment have their fate, or are known to be lost."""
+        if not np.isin(np.asarray(taken.frame_ids, "u8"), done["frame_id"]).all():
+            return False
+        whole = len(np.unique(done["frame_id"])) == taken.name.count
+        return whole or (taken.damage is not None and self._notes.about(taken.name))
+
+    def _process(self, taken: Taken, done: np.ndarray, *, again: bool) -> Lane:
         """Decide, insert, and return who authenticated."""
         parts = self._parts
         cut = (taken.name.first, taken.name.last)
         read_back = again and guard("store.readback")
         self._refresh()
-        done = self._done(cut) if read_back else np.zeros(0, _DONE)
         batch = self._batch(taken, done["frame_id"])
         self._stale = True  # until the arrays hold what the tables hold
         step("open.before")
-        decision = self._decide(batch)
+        decision = decide_around(batch, self._try, self._poison, parts.log)
         step("open.after")
         rows = absent(decision.rows, parts.engine.writer, cut) if read_back else decision.rows
         step("insert_readings.before")
@@ -199,37 +253,6 @@ class Pipeline:
         meter = np.where(headers.reason == 0, index.find(headers.title), np.uint64(0))
         return arrange(taken, places.tolist(), headers, meter)
 
-    def _decide(self, batch: Batch) -> Decision:
-        """Decide; a frame that breaks the decision itself is isolated by halving."""
-        try:
-            return self._try(batch, self._poison)
-        except (ZegelError, Stopped, MemoryError):
-            raise
-        except Exception as error:
-            self._parts.log.exception("decision failed", frames=len(batch))
-            self._isolate(batch, set(batch.frame_id.tolist()), error)
-            return self._try(batch, self._poison)
-
-    def _isolate(self, batch: Batch, suspects: set[int], error: Exception) -> None:
-        """Find the frames of `suspects` that break the decision; raises if none does alone."""
-        if len(suspects) == 1:
-            what = f"decision failed: {type(error).__name__}"
-            self._poison[suspects.pop()] = what
-            return
-        ordered = sorted(suspects)
-        found = False
-        for half in (set(ordered[: len(ordered) // 2]), set(ordered[len(ordered) // 2 :])):
-            others = {frame: "left out" for frame in batch.frame_id.tolist() if frame not in half}
-            try:
-                self._try(batch, {**others, **self._poison})
-            except (ZegelError, Stopped, MemoryError):
-                raise
-            except Exception as inner:  # noqa: BLE001 - see _decide
-                found = True
-                self._isolate(batch, half, inner)
-        if not found:
-            raise error
-
     def _try(self, batch: Batch, poison: dict[int, str]) -> Decision:
         parts = self._parts
         index = parts.registry.index
@@ -247,10 +270,14 @@ class Pipeline:
         parts.judge.highs.rebuild(parts.engine.writer, largest, parts.judge.days)
         self._stale = False
 
-    def _done(self, cut: tuple[int, int]) -> np.ndarray:
-        """Read back which frames of a cut have their fate."""
-        return self._parts.engine.writer.rows(
-            "SELECT frame_id, fate FROM frames "
+    def _done(self, taken: Taken, *, late: bool) -> np.ndarray:
+        """Read back which frames of a cut have their fate, where some may have."""
+        parts, cut = self._parts, (taken.name.first, taken.name.last)
+        begun = parts.ledger.open_cut == cut or self._notes.about(taken.name)
+        if not (late or (begun and guard("store.readback"))):
+            return np.zeros(0, _DONE)
+        return parts.engine.writer.rows(
+            "SELECT frame_id, fate, sha256 FROM frames "
             "WHERE frame_id BETWEEN {first:UInt64} AND {last:UInt64}",
             _DONE,
             {"first": cut[0], "last": cut[1]},
@@ -260,7 +287,7 @@ class Pipeline:
         kept = [
             Kept(
                 int(batch.frame_id[at]),
-                _address(batch, at),
+                source_of(batch.records[at].address),
                 REASONS[decision.reason[at]],
                 decision.what.get(at, ""),
                 batch.records[at].frame,
@@ -302,6 +329,10 @@ class Pipeline:
                 self._tell_waiting(since)
                 if self._stop.wait(_RETRY_S):
                     raise Stopped from None
+            except (CancelledError, RuntimeError) as error:  # the loop ends: no frame's fault
+                if self._stop.wait(_RETRY_S):
+                    raise Stopped from None
+                raise UnreachableError("vault", found=type(error).__name__) from error
             else:
                 self._parts.health.set("vault", None)
                 return answer
@@ -325,40 +356,13 @@ class Pipeline:
             "vault", f"vault does not answer for {seconds:.0f} s; {self.waiting} segments wait"
         )
 
-    def _release(self, name: SegmentName, lane: Lane) -> None:
-        """Tell the edge. An edge that does not answer holds nobody up: it is told again later."""
-        call = Release(
-            first=name.first,
-            last=name.last,
-            authenticated=lane.titles,
-            addresses=lane.addresses,
-        )
-        self._releasing[name] = (call, self._parts.edge.begin(call, timeout_s=_EDGE_S))
-        self._released_now(name, wait_s=_NOTICE_S)
-
-    def _released_now(self, name: SegmentName, *, wait_s: float) -> None:
-        """Look whether a segment is released; ask again where the edge did not answer."""
-        call, future = self._releasing[name]
-        try:
-            future.result(timeout=wait_s)
-        except TimeoutError:
-            self._parts.health.set("edge", f"edge does not answer: {name} is not released")
-        except ZegelError as error:
-            self._parts.health.set("edge", f"{name} is not released: {error}")
-            self._releasing[name] = (call, self._parts.edge.begin(call, timeout_s=_EDGE_S))
-        else:
-            self._parts.health.set("edge", None)
-            del self._releasing[name]
-            self._released.add(name)
-
     def _check_gap(self, name: SegmentName) -> None:
-        """Segments of an epoch follow on one another; frames that never came are named."""
+        """Segments of an epoch follow on one another; frames that never came are noted."""
         epoch = name.first >> NUMBER_BITS
         expected = max(self._parts.ledger.position_of(name.first) + 1, epoch << NUMBER_BITS)
-        if name.count and name.first != expected:
-            what = f"spool: frames {expected} to {name.first - 1} of epoch {epoch} never came"
-            self._parts.health.set(f"gap-{expected}", what)
-            self._parts.log.error("gap in the spool", expected=expected, found=name.first)
+        expected = self._holds.behind(expected)
+        if name.count and name.first > expected:
+            self._notes.gap(expected, name.first - 1, epoch)
 
     def _check_open_cut(self, names: list[SegmentName]) -> None:
         """A cut that was begun must still be there: only we release it."""
@@ -368,20 +372,10 @@ class Pipeline:
             return
         what = f"spool: the segment of frames {cut[0]} to {cut[1]} is gone before it was committed"
         self._parts.health.set("cut", what)
-        later = [name for name in names if name.first > cut[1]]
-        if later:  # the sequence went on: it will not come back
-            self._parts.health.set(f"lost-{cut[0]}", what)
-            self._parts.log.error("segment is gone", first=cut[0], last=cut[1])
+        if any(name.first > cut[1] for name in names):  # the sequence went on without it
+            self._notes.gone(*cut, what)
             self._parts.ledger.abandon()
-
-    def _tell_damages(self) -> None:
-        for damage in self._parts.ledger.damages():
-            last = damage.lost_first + damage.lost - 1
-            lost = f"frames {damage.lost_first} to {last} lost" if damage.lost else "no frame lost"
-            self._parts.health.set(
-                f"damage-{damage.segment}",
-                f"damaged segment {damage.segment} set aside: {damage.what}; {lost}",
-            )
+            self._parts.health.set("cut", None)
 
     def _trouble(self, error: Exception) -> None:
         if isinstance(error, ConflictError):
@@ -393,8 +387,14 @@ class Pipeline:
         text = str(error) if isinstance(error, ZegelError) else f"{type(error).__name__}: {error}"
         self._parts.health.set(key, text)
         self._parts.health.count("retries")
-        self._parts.log.error("pipeline waits", error=text, exc_info=error)
+        new, self._said = text != self._said, text
+        self._parts.log.error("pipeline waits", error=text, exc_info=error if new else None)
 
 
-def _address(batch: Batch, place: int) -> str:
-    return batch.records[place].address.hex()
+def _others(taken: Taken, done: np.ndarray) -> bool:
+    """Tell whether a frame stands in the table with another hash than it has here."""
+    here = dict(zip(taken.frame_ids, taken.records, strict=True)) if len(done) else {}
+    return any(
+        frame_id in here and sha256(here[frame_id].frame).digest() != bytes(digest)
+        for frame_id, _, digest in done.tolist()
+    )

@@ -18,7 +18,7 @@ UNSEEN, DUPLICATE, FORGED = 0, 1, 2
 LATEST = 4  # counters and hashes kept per meter
 _RECENT_DAYS = 3  # of which the latest hashes are loaded at start
 
-_HIGHEST = np.dtype([("meter", "<u8"), ("version", "<u2"), ("counter", "<u4")])
+_HIGHEST = np.dtype([("meter", "<u8"), ("version", "<u2"), ("counter", "<u4"), ("first", "<u2")])
 _SEEN = np.dtype([("meter", "<u8"), ("version", "<u2"), ("counter", "<u4"), ("hash", "V32")])
 
 Seen = Callable[[NDArray[np.uint64], NDArray[np.uint32]], np.ndarray]
@@ -37,6 +37,7 @@ class Windows:
 
     def _reset(self) -> None:
         self._version = np.zeros(0, "i4")
+        self._first = np.zeros(0, "u2")  # lowest version that stored a frame; 65 535: none yet
         self._high = np.zeros(0, "i8")  # highest stored counter under `version`; -1: none
         self._counters = np.zeros((0, LATEST), "i8")  # latest stored ones; -1: empty
         self._hashes = np.zeros((0, LATEST), "u8")
@@ -49,6 +50,7 @@ class Windows:
             return
         more = max(more, len(self._high) // 8)
         self._version = np.append(self._version, np.zeros(more, "i4"))
+        self._first = np.append(self._first, np.full(more, 0xFFFF, "u2"))
         self._high = np.append(self._high, np.full(more, -1, "i8"))
         self._counters = np.append(self._counters, np.full((more, LATEST), -1, "i8"), axis=0)
         self._hashes = np.append(self._hashes, np.zeros((more, LATEST), "u8"), axis=0)
@@ -59,8 +61,8 @@ class Windows:
         self._reset()
         self.grow(meters)
         highest = query.rows(
-            "SELECT meter_id, (max((key_version, invocation_counter)) AS top).1, top.2 "
-            "FROM frames WHERE fate = 0 GROUP BY meter_id",
+            "SELECT meter_id, (max((key_version, invocation_counter)) AS top).1, top.2, "
+            "min(key_version) FROM frames WHERE fate = 0 GROUP BY meter_id",
             _HIGHEST,
         )
         if not len(highest):
@@ -77,6 +79,7 @@ class Windows:
         self.add(recent["meter"], recent["version"], recent["counter"], hash64(recent["hash"]))
         meter = highest["meter"].astype("i8")
         self._version[meter] = highest["version"]
+        self._first[meter] = highest["first"]
         self._high[meter] = highest["counter"]
 
     def known(
@@ -94,6 +97,20 @@ class Windows:
         )
         found: NDArray[np.bool_] = same.any(axis=1)
         return found
+
+    def first_key(
+        self, meter: NDArray[np.uint64], version: NDArray[np.uint16]
+    ) -> NDArray[np.bool_]:
+        """Tell which of these authentic frames came under their meter's first key: (n,) bool.
+
+        That is the lowest version that stored a frame, or is among these. A later key counts
+        anew from 0, so a counter floor says nothing about it.
+        """
+        meters, at = np.unique(meter, return_inverse=True)
+        first = self._first[meters]
+        np.minimum.at(first, at, version)
+        came: NDArray[np.bool_] = version == first[at]
+        return came
 
     def judge(
         self,
@@ -148,6 +165,7 @@ class Windows:
         newer = meter[version > self._version[meter]]
         self._counters[newer], self._high[newer] = -1, -1
         self._version[meter] = np.maximum(self._version[meter], version)
+        self._first[meter] = np.minimum(self._first[meter], version)
         current = version == self._version[meter]
         current &= ~self.known(meter, counter, digest)
         m, c = meter[current], counter[current].astype("i8")

@@ -25,6 +25,7 @@ from zegel.calls.vault import DiskKey, UseReport, UseSummary
 from zegel.cosem.batch import BatchDecoder
 from zegel.cosem.layouts import LayoutCache
 from zegel.errors import UnreachableError, ZegelError
+from zegel.node.health import HealthState
 from zegel.node.link import Blocking, Link
 from zegel.node.serving import Handler
 from zegel.node.zone import ZoneContext
@@ -62,7 +63,9 @@ async def main(ctx: ZoneContext) -> None:
     )
     del key
     await ctx.serve(store.handlers())
-    worker = threading.Thread(target=store.pipeline.run, name="pipeline", daemon=True)
+    worker = threading.Thread(
+        target=_run, args=(store.pipeline, ctx.health), name="pipeline", daemon=True
+    )
     worker.start()
     ctx.ready()
     checking = asyncio.create_task(_check_use(ctx, vault, store))
@@ -171,6 +174,15 @@ class Store:
             await asyncio.to_thread(pieces.close)  # type: ignore[attr-defined]
 
 
+def _run(pipeline: Pipeline, health: HealthState) -> None:
+    """Run the pipeline; an end that nobody asked for is said in health."""
+    try:
+        pipeline.run()
+    finally:
+        if not pipeline.stopping:
+            health.set("pipeline_thread", "the pipeline has ended: nothing leaves the spool")
+
+
 async def _disk_key(ctx: ZoneContext, vault: Link) -> bytes | None:
     """Ask the vault for the disk key until it answers; None if asked to stop before."""
     while not ctx.stopping.is_set():
@@ -192,8 +204,12 @@ async def _check_use(ctx: ZoneContext, vault: Link, store: Store) -> None:
         await asyncio.sleep(_CHECK_USE_S)
         try:
             await check_use(ctx, vault, store)
-        except ZegelError as error:
-            ctx.log.warning("use log not checked", error=str(error))
+        except Exception as error:  # noqa: BLE001 - told in health, checked again
+            text = str(error) if isinstance(error, ZegelError) else repr(error)
+            ctx.health.set("use_check", f"use log not checked: {text}")
+            ctx.log.warning("use log not checked", error=text)
+        else:
+            ctx.health.set("use_check", None)
 
 
 async def check_use(ctx: ZoneContext, vault: Link, store: Store) -> None:
