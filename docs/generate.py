@@ -25,11 +25,17 @@ from zegel.errors import ZegelError, error_classes
 from zegel.node.config import Config
 
 REFERENCE = Path(__file__).parent / "reference"
+MEASURED = Path(__file__).parents[1] / "benchmarks" / "results.json"
 _API_HEAD = """\
 Every request but `GET /healthz` bears the token: `Authorization: Bearer TOKEN`. The token is
 made at first start in `DATA/console/token` (mode 0600). Machine-readable:
 [openapi.json](openapi.json), also at `/openapi.json`. Errors: [errors.md](errors.md).
 A sample of every document: [samples](samples).
+"""
+_BENCH_HEAD = """\
+Made by `make bench`. Each figure stands beside what limits it, measured in the same run. "Asked"
+is what the figure, or its ratio, should reach: on a busy machine it may not. The generator of
+the pushes runs on the same cores. `zegel bench --help` names the stages.
 """
 _SETTING = re.compile(r"^    (\w+): (\w+) = (.*?)(?:  # (.*))?$", re.MULTILINE)
 _MADE = "<!-- Made by docs/generate.py; do not edit. -->\n"
@@ -126,6 +132,61 @@ def _shortened(value: object) -> object:
     return value
 
 
+def benchmarks_page(found: Tree) -> str:
+    """Return the figures of the last run of `make bench`, each beside its limit."""
+    machine, load = found["machine"], " ".join(f"{value:.2f}" for value in found["load_before"])
+    memory = machine["memory"] / 1e9
+    parts = [
+        f"# Benchmarks\n\n{_MADE}\n{_BENCH_HEAD}",
+        f"- machine: {machine['cores']} x {machine['cpu']}, {memory:.0f} GB, {machine['kernel']}",
+        f"- Python {machine['python']}, {machine['openssl']}",
+        f"- commit: {found['commit'] or 'none'}",
+        f"- command: `{found['command']}`",
+        f"- run: {found['started']}, {found['seconds']:.0f} s; load averages before it: {load}",
+        f"- peers that were not there: {', '.join(found['missing']) or 'none'}\n",
+    ]
+    stages = dict.fromkeys(line["stage"] for line in found["results"])
+    for stage in stages:
+        parts.append(f"## {stage}\n")
+        if stage in ("e2e", "demo"):
+            parts.append(_rates(found["details"][stage]))
+        parts.append(
+            "| Figure | Value | Beside | Ratio | Asked | Note |\n|---|---|---|---|---|---|"
+        )
+        lines = [line for line in found["results"] if line["stage"] == stage]
+        parts += [_figure(line) for line in lines]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _figure(line: Tree) -> str:
+    """Return one row; what is asked and was missed stands out."""
+    beside = "" if line["limit"] is None else f"{line['limit']:,g} ({line['peer']})"
+    ratio = "" if line["ratio"] is None else f"{line['ratio']:g}"
+    asked = "" if line["must"] is None else f"{line['must']}: {'yes' if line['met'] else '**no**'}"
+    value = f"{line['value']:,g} {line['unit']}"
+    cells = (line["name"], value, beside, ratio, asked, line["note"] or "")
+    return f"| {' | '.join(cells)} |"
+
+
+def _rates(details: Tree) -> str:
+    """Return one row per case of a stage that pushes at whole nodes."""
+    columns = ["Case", "s", "Receipted", "Stored in the window", "Drain, s"]
+    columns += ["Receipt p50, p99, ms", "Queryable p50, p95, ms", "Cores busy, others", "Backlog"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for run in details.get("runs", [details]):
+        receipt, queryable = run["receipt_ms"], run["queryable_ms"]
+        lines.append(
+            f"| {run['name']} | {run['seconds']:g} | {run['confirmed_in_window']:,} "
+            f"| {run['stored_in_window']:,} of {run['sent']:,} | {run['drain_s']:.2f} "
+            f"| {receipt['p50']:.1f}, {receipt['p99']:.1f} "
+            f"| {queryable['p50']:.0f}, {queryable['p95']:.0f} "
+            f"| {run['machine_busy']:.0%}, {run['others_busy']:.0%} "
+            f"| {'growing' if run['growing'] else 'steady'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def api_page(tree: Tree) -> str:
     """Return the routes and documents of the API."""
     parts = [f"# API\n\n{_MADE}\n{_API_HEAD}"]
@@ -190,7 +251,10 @@ def _type(schema: Tree) -> str:
 def pages() -> dict[str, str]:
     """Return every generated page by its name."""
     tree = describe(ROUTES)
+    measured = MEASURED.read_text(encoding="utf-8") if MEASURED.exists() else ""
+    bench = {"benchmarks.md": benchmarks_page(json.loads(measured))} if measured.strip() else {}
     return {
+        **bench,
         "api.md": api_page(tree),
         "cli.md": cli_page(),
         "errors.md": errors_page(),

@@ -472,6 +472,65 @@ def test_a_peer_that_reads_no_receipts_is_read_no_more_and_then_dropped(folder: 
     on_uvloop(test)
 
 
+async def deaf(edge: Edge, number: int, after: bytes = b"") -> list[socket.socket]:
+    """Open connections that send until receipts lie unread at the edge, and stay open."""
+    peers = []
+    frames = b"".join(wrapped(sealed(counter=n, size=18)) for n in range(3000)) + after
+    loop = asyncio.get_running_loop()
+    for _ in range(number):
+        peer = socket.socket()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        peer.setblocking(False)
+        await loop.sock_connect(peer, ("127.0.0.1", edge.port))
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            await asyncio.wait_for(loop.sock_sendall(peer, frames), 1)
+        peers.append(peer)
+    return peers
+
+
+def open_sockets() -> int:
+    count = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the folder itself
+            count += str(link.readlink()).startswith("socket:")
+    return count
+
+
+@pytest.mark.parametrize("limit", [3, 100], ids=["evicted", "timed out"])
+def test_peers_that_read_no_receipts_hold_no_file(folder: Path, limit: int) -> None:
+    async def test() -> None:
+        async with running(folder, max_connections=limit, idle_s=0.3) as edge:
+            before = open_sockets()
+            peers = await deaf(edge, 9)
+            await edge.until(lambda: len(edge.receiver.seats) == 0)
+            assert open_sockets() <= before + len(peers)
+            for peer in peers:
+                peer.close()
+
+    on_uvloop(test)
+
+
+@pytest.mark.parametrize("after", [b"\x00\x02\x00\x01\x00\x01\x00\x00", b""], ids=["odd", "eof"])
+def test_a_closing_peer_that_reads_no_receipts_holds_no_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, after: bytes
+) -> None:
+    monkeypatch.setattr("zegel.edge.receiver.LINGER_S", 0.1)
+
+    async def test() -> None:
+        async with running(folder) as edge:
+            before = open_sockets()
+            peers = await deaf(edge, 2, after)
+            for peer in peers:
+                if not after:
+                    peer.shutdown(socket.SHUT_WR)
+            await edge.until(lambda: len(edge.receiver.seats) == 0)
+            assert open_sockets() <= before + len(peers)
+            for peer in peers:
+                peer.close()
+
+    on_uvloop(test)
+
+
 def test_a_peer_that_reads_its_receipts_late_gets_them_all(folder: Path) -> None:
     frames = b"".join(wrapped(sealed(counter=n, size=18)) for n in range(50_000))
 

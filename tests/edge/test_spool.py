@@ -4,7 +4,9 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -217,7 +219,40 @@ def test_the_start_counter_goes_up_at_every_start(folder: Path) -> None:
         spool = FileSpool(folder)
         epochs.append(spool.append([]).start >> NUMBER_BITS)
         spool.close()
-    assert epochs == [1, 2, 3]
+    assert epochs == [epochs[0], epochs[0] + 1, epochs[0] + 2]
+
+
+def first_epoch(folder: Path, *, at: str) -> int:
+    shift = datetime.fromisoformat(at).timestamp() - time.time()
+    switches.install(Switches(clock_s=shift))
+    spool = FileSpool(folder)
+    epoch = spool.append([]).start >> NUMBER_BITS
+    spool.close()
+    return epoch
+
+
+def test_a_spool_in_place_of_a_lost_one_goes_on_above_it(folder: Path) -> None:
+    spool = FileSpool(folder)
+    lost = spool.append(ONE)
+    spool.close()
+    shutil.rmtree(folder)
+    switches.install(Switches(clock_s=600))
+    spool = FileSpool(folder)
+    assert spool.append(ONE).start >> NUMBER_BITS > lost.start >> NUMBER_BITS
+    spool.close()
+
+
+@pytest.mark.parametrize(
+    ("at", "epoch"),
+    [
+        ("1970-01-02T00:00Z", 1),
+        ("2025-01-01T00:11Z", 2),
+        ("2026-01-01T00:01Z", 365 * 288),
+        ("2200-01-01T00:00Z", 2**23 - 2**20),
+    ],
+)
+def test_a_new_spool_begins_at_an_epoch_that_fits(folder: Path, at: str, epoch: int) -> None:
+    assert first_epoch(folder, at=at) == epoch
 
 
 @pytest.mark.parametrize("content", [None, "", "soon", "-1", str(2**24 - 1)])
@@ -239,6 +274,7 @@ def test_an_older_start_counter_never_repeats_what_names_show(folder: Path) -> N
     (name,) = folder.glob("*.seg")
     name.rename(folder / str(SegmentName(9 << NUMBER_BITS, 1)))
     (folder / open_name(11 << NUMBER_BITS)).write_bytes(b"")
+    (folder / "EDGE.epoch").write_text("1\n")
     spool = FileSpool(folder)
     assert spool.append([]).start >> NUMBER_BITS == 12
     spool.close()

@@ -12,7 +12,7 @@ from helpers.vault_meters import Meter, meters
 from zegel.calls.shipment import ShipmentRow
 from zegel.errors import ConfigError, ConflictError, DamagedError, NotFoundError, StorageError
 from zegel.vault.key_table import KeyTable
-from zegel.vault.keys import KeyStore, Kind, associated
+from zegel.vault.keys import _STEPS, KeyStore, Kind, State, associated
 from zegel.vault.providers import FileProvider
 
 PROVIDER = FileProvider(bytes(range(32)))
@@ -48,7 +48,8 @@ def rows(*some: Meter) -> list[ShipmentRow]:
 
 def test_keys_come_back_after_a_restart(store: KeyStore) -> None:
     fleet = [*meters(3), *meters(2, suite=2, first=10), *meters(1, suite=1, first=20)]
-    imported, active = store.bring_in("a" * 64, rows(*fleet))
+    imported, active, new = store.bring_in("a" * 64, rows(*fleet))
+    assert len(new) == 0
     wanted = {meter.title: (1, meter.guek + meter.gak) for meter in fleet}
     assert imported == 6
     assert keys_in(active) == wanted
@@ -59,24 +60,79 @@ def test_keys_come_back_after_a_restart(store: KeyStore) -> None:
     again.close()
 
 
-def test_a_later_version_replaces_the_active_key(store: KeyStore) -> None:
-    first, second = Meter(b"TST\0\0\0\0\1"), Meter(b"TST\0\0\0\0\1", version=2)
+TITLE = b"TST\0\0\0\0\1"
+
+
+def test_a_later_version_is_new_until_it_is_switched_to(store: KeyStore) -> None:
+    first, second = Meter(TITLE), Meter(TITLE, version=2)
     store.bring_in("a", rows(first))
-    assert store.bring_in("b", rows(second))[0] == 1
-    assert keys_in(store.load()) == {second.title: (2, second.guek + second.gak)}
+    imported, active, new = store.bring_in("b", rows(second))
+    assert (imported, len(active)) == (1, 0)
+    assert keys_in(new) == keys_in(store.load(State.NEW)) == {TITLE: (2, second.guek + second.gak)}
+    assert keys_in(store.load()) == {TITLE: (1, first.guek + first.gak)}
+    assert store.counts() == {
+        "unicast new": 1,
+        "unicast active": 1,
+        "master new": 1,
+        "master active": 1,
+    }
+    assert store.replaced(TITLE) is None
+    store.switch([(TITLE, 2)], last_frame=77)
+    assert keys_in(store.load()) == {TITLE: (2, second.guek + second.gak)}
+    assert len(store.load(State.NEW)) == 0
     assert store.counts() == {
         "unicast active": 1,
         "unicast expired": 1,
         "master active": 1,
         "master expired": 1,
     }
+    suite, version, envelope, last_frame = store.replaced(TITLE) or (0, 0, b"", 0)
+    assert (suite, version, last_frame, store.last_frame()) == (0, 1, 77, 77)
+    bound = associated(TITLE, Kind.UNICAST, 1)
+    assert PROVIDER.unwrap(envelope, bound) == first.guek + first.gak
+
+
+def test_of_several_later_versions_the_latest_is_new(store: KeyStore) -> None:
+    for version in (1, 3, 2, 5):
+        store.bring_in(str(version), rows(Meter(TITLE, version=version)))
+    assert keys_in(store.load())[TITLE][0] == 1
+    assert keys_in(store.load(State.NEW))[TITLE][0] == 5
+    assert store.counts()["unicast expired"] == 2
+
+
+def test_a_key_of_another_version_is_not_switched_to(store: KeyStore) -> None:
+    for version in (1, 2):
+        store.bring_in(str(version), rows(Meter(TITLE, version=version)))
+    store.switch([(TITLE, 1), (TITLE, 9)], last_frame=5)
+    assert keys_in(store.load())[TITLE][0] == 1
+    assert keys_in(store.load(State.NEW))[TITLE][0] == 2
+
+
+def test_a_database_of_the_version_before_is_brought_up(tmp_path: Path) -> None:
+    path, meter = tmp_path / "keys.db", Meter(TITLE)
+    db = sqlite3.connect(path)
+    db.executescript(_STEPS[0])
+    db.execute("INSERT INTO facts VALUES ('own_title', ?)", (b"ZGL12345",))
+    envelope = PROVIDER.wrap(meter.guek + meter.gak, associated(TITLE, Kind.UNICAST, 1))
+    db.execute("INSERT INTO shipments VALUES (1, 'a', 1)")
+    db.execute("INSERT INTO keys VALUES (?, 1, 1, 0, 1, ?, 1)", (TITLE, envelope))
+    db.execute("PRAGMA user_version = 1")
+    db.commit()
+    db.close()
+    store = KeyStore.open(path, PROVIDER)
+    assert store.own_title == b"ZGL12345"
+    assert keys_in(store.load()) == {TITLE: (1, meter.guek + meter.gak)}
+    store.bring_in("b", rows(Meter(TITLE, version=2)))
+    again = reopened(store)
+    assert keys_in(again.load(State.NEW))[TITLE][0] == 2
+    again.close()
 
 
 def test_an_earlier_version_does_not_become_active(store: KeyStore) -> None:
-    late, early = Meter(b"TST\0\0\0\0\1", version=9), Meter(b"TST\0\0\0\0\1", version=2)
+    late, early = Meter(TITLE, version=9), Meter(TITLE, version=2)
     store.bring_in("a", rows(late))
-    imported, active = store.bring_in("b", rows(early))
-    assert (imported, len(active)) == (1, 0)
+    imported, active, new = store.bring_in("b", rows(early))
+    assert (imported, len(active), len(new)) == (1, 0, 0)
     assert keys_in(store.load()) == {late.title: (9, late.guek + late.gak)}
 
 
@@ -84,7 +140,7 @@ def test_the_same_key_again_is_unchanged(store: KeyStore) -> None:
     fleet = meters(2)
     store.bring_in("a", rows(*fleet))
     new = Meter(b"TST\0\0\0\1\0")
-    imported, active = store.bring_in("b", rows(*fleet, new))
+    imported, active, _ = store.bring_in("b", rows(*fleet, new))
     assert (imported, list(keys_in(active))) == (1, [new.title])
 
 
@@ -143,7 +199,7 @@ def test_a_shipment_killed_just_before_its_commit_leaves_nothing(
     columns = KeyTable.columns
 
     def copy_first(rows: list[tuple[bytes, int, int, bytes]]) -> KeyTable:
-        left.mkdir()
+        left.mkdir(exist_ok=True)
         for path in tmp_path.glob("keys.db*"):
             shutil.copy(path, left)
         return columns(rows)
@@ -235,9 +291,9 @@ def test_a_newer_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "keys.db"
     KeyStore.open(path, PROVIDER).close()
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 2")
+    db.execute("PRAGMA user_version = 3")
     db.close()
-    with pytest.raises(ConfigError, match=r"newer version.*expected <= 1; found 2"):
+    with pytest.raises(ConfigError, match=r"newer version.*expected <= 2; found 3"):
         KeyStore.open(path, PROVIDER)
 
 
@@ -258,7 +314,7 @@ def test_a_hundred_thousand_keys_load_within_seconds(store: KeyStore) -> None:
     with store._transaction() as db:
         db.execute("INSERT INTO shipments VALUES (1, 'a', 0)")
         db.executemany(
-            "INSERT INTO keys VALUES (?, 1, 1, 0, 1, ?, 1)",
+            "INSERT INTO keys VALUES (?, 1, 1, 0, 1, ?, 1, 0)",
             ((b"TST" + i.to_bytes(5, "big"), envelope) for i in range(n)),
         )
     start = time.perf_counter()

@@ -13,6 +13,7 @@ from zegel.errors import MalformedError
 from zegel.node import switches
 from zegel.node.health import HealthState
 from zegel.node.switches import Switches
+from zegel.vault import opening
 from zegel.vault.key_table import KeyTable
 from zegel.vault.keys import Kind, associated
 from zegel.vault.opening import TAG_BYTES, Batch, Opener
@@ -141,14 +142,14 @@ def test_a_frame_of_no_bytes_opens_where_its_length_is_not_compared(
 
 def without_check(monkeypatch: pytest.MonkeyPatch, verdict: OpenVerdict) -> None:
     """Take one of the checks that need no cipher out."""
-    checks = Opener._checks
+    checks = opening._checks
 
-    def fewer(self: Opener, batch: Batch, rows: np.ndarray) -> np.ndarray:
-        found = checks(self, batch, rows)
+    def fewer(batch: Batch, table: KeyTable, rows: np.ndarray) -> np.ndarray:
+        found = checks(batch, table, rows)
         found[found == verdict] = OpenVerdict.OK
         return found
 
-    monkeypatch.setattr(Opener, "_checks", fewer)
+    monkeypatch.setattr(opening, "_checks", fewer)
 
 
 def test_a_frame_under_the_title_of_the_centre_is_refused() -> None:
@@ -303,8 +304,9 @@ def test_what_an_envelope_is_bound_to_is_the_same_in_one_and_in_many() -> None:
     meter = Meter(b"TST\0\xff\0\0\0", version=0x1234)
     one = associated(meter.title, Kind.UNICAST, meter.version)
     batch = Batch.read(call_of([meter.seal(TEXT)]))
-    opener = Opener(table_of(meter), PROVIDER, OWN, HealthState("vault"))
+    table = table_of(meter)
+    opener = Opener(table, PROVIDER, OWN, HealthState("vault"))
     rows = opener._rows(batch)
-    (many,) = [bound for _, _, bound, *_ in opener._each(batch, rows, np.array([0]))]
+    (many,) = [bound for _, _, bound, *_ in opener._each(batch, table, rows, np.array([0]))]
     assert one == many == b"zegel" + meter.title + b"\x01\x12\x34"
     assert TAG_BYTES == 12

@@ -14,8 +14,8 @@ import uvicorn
 # may no longer reach the program's files.
 import uvicorn.lifespan.off
 import uvicorn.loops.auto
-import uvicorn.protocols.http.h11_impl
 
+from zegel.console.limits import Limits, room_for_connections
 from zegel.errors import ConfigError, ConflictError, RefusedError, StorageError, ZegelError
 
 __all__ = ["Application", "Server", "bind"]
@@ -95,11 +95,12 @@ class Server:
         self._bound = bound
         logger = logging.getLogger("uvicorn.error")
         logger.handlers, logger.propagate = [_ToLog(log)], False
+        self.limits = Limits(room_for_connections())
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 application,
                 loop="none",
-                http="h11",
+                http=self.limits.protocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -120,6 +121,7 @@ class Server:
 
     async def start(self) -> None:
         """Answer requests from now on."""
+        self.limits.sweep()
         self._serving = asyncio.create_task(self._uvicorn.serve(sockets=[self._bound]))
         # uvicorn tells by a flag only
         while not self._uvicorn.started and not self._serving.done():  # noqa: ASYNC110 - see above
@@ -132,4 +134,5 @@ class Server:
         self._uvicorn.should_exit = True
         if self._serving is not None:
             await self._serving
+        self.limits.stop()
         self._bound.close()

@@ -67,6 +67,8 @@ class Connection(asyncio.Protocol):
         if self._buffer is not None:
             self._odd(Mark.FRAMING)
         self.closing = True
+        if not self.waiting:
+            self._receiver.closes(self)
         return self.waiting > 0
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -87,7 +89,7 @@ class Connection(asyncio.Protocol):
         if sent and receipt is not None:
             transport.write(receipt)
         if self.closing and not self.waiting:
-            transport.close()
+            self._close(transport)
         return sent
 
     def fail(self) -> None:
@@ -102,10 +104,10 @@ class Connection(asyncio.Protocol):
             if self.waiting:
                 self._transport.pause_reading()
             else:
-                self._transport.close()
+                self._close(self._transport)
 
     def drop(self) -> None:
-        """Close at once. A frame under way is recorded as cut."""
+        """Close, with a moment for receipts on their way. A frame under way is recorded as cut."""
         if self._buffer is not None:
             self._odd(Mark.FRAMING)
         self.closing = True
@@ -114,7 +116,17 @@ class Connection(asyncio.Protocol):
         if self.blocked:  # what was never read is not waited for
             self._transport.abort()
         else:
-            self._transport.close()
+            self._close(self._transport)
+
+    def cut_off(self) -> None:
+        """Close and be gone: the file is free, though the peer left receipts unread."""
+        self.drop()
+        self.abort()
+
+    def abort(self) -> None:
+        """Forget what the peer did not read, and be gone."""
+        if self._transport is not None and self._transport.get_write_buffer_size():
+            self._transport.abort()
 
     def pause(self) -> None:
         """Read no more until `resume`."""
@@ -141,6 +153,11 @@ class Connection(asyncio.Protocol):
         """A whole frame was taken from here: the connection has earned its seat anew."""
         self.since = now
         self._receiver.seats.served(self, known=known)
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        """Close once the peer has read its receipts; the receiver bounds how long that takes."""
+        transport.close()
+        self._receiver.closes(self)
 
     def _cut(self, data: bytes) -> None:
         """Cut what has come so far into frames, however it was cut on its way."""

@@ -30,6 +30,7 @@ __all__ = ["Receiver"]
 
 MAX_HELD = 64_000_000  # bytes of unfinished frames over all connections
 MAX_WAITING = 16_000_000  # bytes that wait for a commit; above it reading stops for a moment
+LINGER_S = 2.0  # for a closing connection whose peer does not read its receipts
 STOP_S = 2.0  # for what waits when the edge is told to stop
 
 
@@ -54,6 +55,7 @@ class Receiver:
         self._per_peer: dict[bytes, int] = {}
         self._partial: dict[Connection, int] = {}  # bytes held, oldest frame first
         self._partial_bytes = 0
+        self._closing: dict[Connection, float] = {}  # loop time since when, longest first
         self._resumed = 0.0  # loop time at which reading went on
         self._scarce = self._stopping = False
         self._all_left = asyncio.Event()
@@ -139,9 +141,14 @@ class Receiver:
         if self.held:  # a new transport begins to read only after this call
             asyncio.get_running_loop().call_soon(self._pause_if_held, connection)
 
+    def closes(self, connection: Connection) -> None:
+        """A connection waits for its peer to read the last receipts; not for long."""
+        self._closing.setdefault(connection, self.time())
+
     def left(self, connection: Connection) -> None:
         """A connection is gone."""
         self.seats.leave(connection)
+        self._closing.pop(connection, None)
         self.holding(connection, 0)
         if self._stopping and not self.seats:
             self._all_left.set()
@@ -297,7 +304,7 @@ class Receiver:
         for seat in self.seats.give_way():
             if not seat.waiting and not self.held:
                 self.refused("refused_connections")
-                seat.drop()
+                seat.cut_off()  # one that lingered would hold a file outside the limit
                 self.seats.leave(seat)
                 return True
         return False
@@ -307,9 +314,13 @@ class Receiver:
         shortest = min(self._edge.idle_s, self._edge.frame_s)
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(min(1.0, max(shortest / 4, 0.01)), self._sweep)
+        now = self.time()
+        for connection, since in list(self._closing.items()):
+            if now - since < LINGER_S:
+                break
+            connection.abort()
         if self.held:
             return
-        now = self.time()
         for connection in list(self._partial):
             if now - max(connection.begun, self._resumed) < self._edge.frame_s:
                 break
@@ -322,4 +333,4 @@ class Receiver:
 
     def _time_out(self, connection: Connection) -> None:
         self._health.count("timed_out")
-        connection.drop()
+        connection.cut_off()

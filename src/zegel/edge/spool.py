@@ -37,6 +37,9 @@ INITIALISED = b"zegel spool\n"  # in the lock file once an epoch was written
 DIRECTORY_MODE, FILE_MODE = 0o2750, 0o640
 PROBE_BYTES = 65_536
 IOV_MAX = 1024  # parts of one writev, Linux
+FIRST_EPOCH_SINCE = 1_735_689_600  # 2025-01-01T00:00Z
+FIRST_EPOCH_STEP = 300  # seconds; ids stay below 2**63 for 79 years
+MAX_FIRST_EPOCH = (1 << EPOCH_BITS - 1) - (1 << 20)  # leaves room for starts, whatever the clock is
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,12 +352,16 @@ def _lock(path: Path) -> int:
 
 
 def _next_epoch(folder: Path, lock: int) -> int:
-    """Count this start, durably. Never from the clock: identifiers must not repeat."""
+    """Count this start, durably. Never from the clock: identifiers must not repeat.
+
+    Only in a new spool, where nothing is known, the count begins at the number of five minutes
+    since 2025: one in place of a lost spool goes on above it, and no identifier comes again.
+    """
     path = folder / EPOCH
     try:
         text = path.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
-        text = "" if os.pread(lock, 1, 0) else "0"
+        text = "" if os.pread(lock, 1, 0) else str(_first_epoch() - 1)
     if not text.isdecimal() or int(text) + 1 >= 1 << EPOCH_BITS:
         expected, found = f"a start counter below {1 << EPOCH_BITS}", text[:40] or "no file"
         raise StorageError("spool epoch", where=str(path), expected=expected, found=found)
@@ -373,6 +380,11 @@ def _next_epoch(folder: Path, lock: int) -> int:
     _sync_folder(folder)
     os.pwrite(lock, INITIALISED, 0)
     return epoch
+
+
+def _first_epoch() -> int:
+    steps = int(switches.now() - FIRST_EPOCH_SINCE) // FIRST_EPOCH_STEP
+    return min(max(steps, 1), MAX_FIRST_EPOCH)
 
 
 def _failed(path: Path, error: OSError) -> StorageError:

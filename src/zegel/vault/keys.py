@@ -22,7 +22,7 @@ from zegel.vault.providers import Provider
 
 __all__ = ["NOBODY", "KeyStore", "Kind", "State", "associated"]
 
-SCHEMA = 1
+SCHEMA = 2
 NOBODY = bytes(TITLE_BYTES)  # stands where a system title would, for the vault's own secrets
 _LOAD = 50_000  # rows read at a time
 _TABLES = """
@@ -36,6 +36,11 @@ CREATE TABLE keys (title BLOB NOT NULL, kind INTEGER NOT NULL, version INTEGER N
   PRIMARY KEY (title, kind, version)) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX one_active ON keys (title, kind) WHERE state = 1;
 """
+_FROM_1 = """
+ALTER TABLE keys ADD COLUMN last_frame INTEGER NOT NULL DEFAULT 0;
+CREATE UNIQUE INDEX one_new ON keys (title, kind) WHERE state = 0;
+"""
+_STEPS = (_TABLES, _FROM_1)  # from schema 0, nothing, to 1; from 1 to 2
 
 
 class Kind(IntEnum):
@@ -48,11 +53,11 @@ class Kind(IntEnum):
 
 
 class State(IntEnum):
-    """What a key is good for; only an ACTIVE one opens frames."""
+    """What a key is good for. A meter has at most one NEW and one ACTIVE key of a kind."""
 
-    NEW = 0  # known, not yet in use
+    NEW = 0  # of a later version than the active one; the first frame it opens makes it ACTIVE
     ACTIVE = 1
-    EXPIRED = 2  # replaced by a later version
+    EXPIRED = 2  # replaced; opens again what came until then, if it is asked for again
     WITHDRAWN = 3
 
 
@@ -71,8 +76,8 @@ class _Change:
     envelope: bytes
 
     def columns(self, shipment: int) -> tuple[object, ...]:
-        row = self.row
-        return row.title, self.kind, row.version, row.suite, self.state, self.envelope, shipment
+        row, state = self.row, self.state
+        return row.title, self.kind, row.version, row.suite, state, self.envelope, shipment, 0
 
 
 class KeyStore:
@@ -151,12 +156,13 @@ class KeyStore:
             row = self._db.execute(sql, (sha256,)).fetchone()
         return None if row is None else int(row[0])
 
-    def bring_in(self, sha256: str, rows: Sequence[ShipmentRow]) -> tuple[int, KeyTable]:
+    def bring_in(self, sha256: str, rows: Sequence[ShipmentRow]) -> tuple[int, KeyTable, KeyTable]:
         """Take in the rows of a shipment, all or none.
 
-        A later version replaces the active one; an earlier one is kept as EXPIRED. Returns
-        how many meters got a key that was not here, and the unicast keys that are ACTIVE
-        from now on, sorted by title.
+        A meter's first key is ACTIVE. A later version is NEW, in place of a NEW one that is
+        earlier; any other is kept as EXPIRED. Returns how many meters got a key that was not
+        here, and the unicast keys that are ACTIVE and those that are NEW from now on, each
+        sorted by title.
 
         Raises:
             ConflictError: a row contradicts a key that is here, or has the centre's own title.
@@ -170,25 +176,63 @@ class KeyStore:
                 changes += self._changes(row)
             db.executemany(
                 f"UPDATE keys SET state = {State.EXPIRED:d}"  # noqa: S608 - our own numbers
-                f" WHERE title = ? AND kind = ? AND state = {State.ACTIVE:d}",
-                [(c.row.title, c.kind) for c in changes if c.state is State.ACTIVE],
+                f" WHERE title = ? AND kind = ? AND state = {State.NEW:d}",
+                [(c.row.title, c.kind) for c in changes if c.state is State.NEW],
             )
             db.executemany(
-                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [c.columns(number) for c in changes],
             )
-            table = KeyTable.columns(
-                [
-                    (c.row.title, c.row.suite, c.row.version, c.envelope)
-                    for c in changes
-                    if c.kind is Kind.UNICAST and c.state is State.ACTIVE
-                ]
+            active, new = (
+                KeyTable.columns(
+                    [
+                        (c.row.title, c.row.suite, c.row.version, c.envelope)
+                        for c in changes
+                        if c.kind is Kind.UNICAST and c.state is state
+                    ]
+                )
+                for state in (State.ACTIVE, State.NEW)
             )
-        return len({c.row.title for c in changes}), table
+        return len({c.row.title for c in changes}), active, new
 
-    def load(self) -> KeyTable:
-        """Read all active unicast keys, as envelopes."""
-        which = (Kind.UNICAST, State.ACTIVE)
+    def switch(self, keys: Sequence[tuple[bytes, int]], last_frame: int) -> None:
+        """Make NEW keys (title, version) ACTIVE, durably, and those before them EXPIRED.
+
+        `last_frame` is the last frame id that came under a key that is EXPIRED now.
+        """
+        old, new = State.ACTIVE, State.NEW
+        with self._transaction() as db:
+            db.executemany(
+                f"UPDATE keys SET state = {State.EXPIRED:d}, last_frame = ?"  # noqa: S608 - our own numbers
+                f" WHERE title = ? AND state = {old:d} AND kind IN (SELECT kind FROM keys"
+                f" WHERE title = ? AND version = ? AND state = {new:d})",
+                [(last_frame, title, title, version) for title, version in keys],
+            )
+            db.executemany(
+                f"UPDATE keys SET state = {State.ACTIVE:d}"  # noqa: S608 - our own numbers
+                f" WHERE title = ? AND version = ? AND state = {new:d}",
+                keys,
+            )
+
+    def last_frame(self) -> int:
+        """Return the last frame id that came under a key that is EXPIRED; 0 if there is none."""
+        sql = "SELECT max(last_frame) FROM keys WHERE state = ?"
+        with _naming(self._path):
+            return int(self._db.execute(sql, (State.EXPIRED,)).fetchone()[0] or 0)
+
+    def replaced(self, title: bytes) -> tuple[int, int, bytes, int] | None:
+        """Return suite, version, envelope and last frame id of the unicast key replaced last."""
+        sql = (
+            "SELECT suite, version, envelope, last_frame FROM keys WHERE title = ? AND kind = ?"
+            " AND state = ? AND last_frame > 0 ORDER BY version DESC LIMIT 1"
+        )
+        with _naming(self._path):
+            row = self._db.execute(sql, (title, Kind.UNICAST, State.EXPIRED)).fetchone()
+        return None if row is None else (row[0], row[1], row[2], row[3])
+
+    def load(self, state: State = State.ACTIVE) -> KeyTable:
+        """Read all unicast keys of a state (ACTIVE or NEW), as envelopes."""
+        which = (Kind.UNICAST, state)
         count = "SELECT count(*) FROM keys WHERE kind = ? AND state = ?"
         sql = (
             "SELECT title, suite, version, envelope FROM keys"
@@ -227,11 +271,11 @@ class KeyStore:
             contents.append((Kind.MASTER, row.kek))
         sql = (
             "SELECT version, suite, envelope FROM keys"
-            " WHERE title = ? AND kind = ? AND (version = ? OR state = ?)"
+            " WHERE title = ? AND kind = ? AND (version = ? OR state IN (?, ?))"
         )
         changes = []
         for kind, content in contents:
-            which = (row.title, kind, row.version, State.ACTIVE)
+            which = (row.title, kind, row.version, State.ACTIVE, State.NEW)
             state, held = State.ACTIVE, False
             for version, suite, envelope in self._db.execute(sql, which):
                 if version == row.version:
@@ -239,6 +283,8 @@ class KeyStore:
                     held = True
                 elif version > row.version:
                     state = State.EXPIRED
+                elif state is State.ACTIVE:
+                    state = State.NEW
             if not held:
                 bound = associated(row.title, kind, row.version)
                 changes.append(_Change(row, kind, state, self._provider.wrap(content, bound)))
@@ -266,12 +312,13 @@ class KeyStore:
                     expected=f"<= {SCHEMA}",
                     found=found,
                 )
-            if not found:
-                for statement in _TABLES.split(";"):
+            for step in _STEPS[found:]:
+                for statement in step.split(";"):
                     db.execute(statement)
+            if not found:
                 title = b"ZGL" + secrets.token_bytes(TITLE_BYTES - 3)
                 db.execute("INSERT INTO facts VALUES ('own_title', ?)", (title,))
-                db.execute(f"PRAGMA user_version = {SCHEMA}")
+            db.execute(f"PRAGMA user_version = {SCHEMA}")
             sql = "SELECT value FROM facts WHERE name = 'own_title'"
             self._own_title = bytes(db.execute(sql).fetchone()[0])
 

@@ -35,6 +35,7 @@ from zegel.node.health import HealthState
 from zegel.vault.keys import KeyStore, Kind
 from zegel.vault.opening import Batch, Opener
 from zegel.vault.providers import Provider, open_provider
+from zegel.vault.rotation import Rotation
 from zegel.vault.shipment import ImportSecret
 from zegel.vault.uselog import Opening, UseLog
 
@@ -58,7 +59,8 @@ class Vault:
         self._keys, self._provider, self._log, self._health = keys, provider, log, health
         self._import = ImportSecret(keys.secret(Kind.IMPORT, _new_private))
         self._table = keys.load()
-        self._opener = Opener(self._table, provider, keys.own_title, health)
+        self._rotation = Rotation(keys, self._table, health)
+        self._opener = Opener(self._table, provider, keys.own_title, health, self._rotation)
         health.gauge("meters", len(self._table))
         self._tell_log()
 
@@ -109,10 +111,15 @@ class Vault:
 
         Raises:
             MalformedError: arrays that contradict one another.
-            StorageError: the use log cannot be written. Nothing is released.
+            StorageError: use log or key database cannot be written. Nothing is released.
         """
         batch = Batch.read(call)
-        answer, verdicts = self._opener.open(batch)
+        try:
+            answer, verdicts = self._opener.open(batch)
+        except StorageError as error:
+            self._health.set("key_write", f"key database cannot be written: {error.found}")
+            raise
+        self._health.set("key_write", None)
         if len(batch):
             self._note(Opening(_OPENER, switches.now(), batch.frame_ids, batch.nonces, verdicts))
         return answer
@@ -137,8 +144,9 @@ class Vault:
         if known is not None:
             return ShipmentReceipt(shipment=sha256, imported=0, unchanged=known)
         rows = self._import.open(call.sealed)
-        imported, now_active = self._keys.bring_in(sha256, rows)
+        imported, now_active, now_new = self._keys.bring_in(sha256, rows)
         self._table.put(now_active)
+        self._rotation.bring_in(now_new)
         self._health.gauge("meters", len(self._table))
         self._health.count("shipments")
         return ShipmentReceipt(shipment=sha256, imported=imported, unchanged=len(rows) - imported)

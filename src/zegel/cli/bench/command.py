@@ -27,7 +27,7 @@ def bench(
     """Measure core, limits, spool, vault, insert, e2e and demo, or only the stages named.
 
     Progress goes to standard error. A figure that misses what is asked of it changes no exit
-    code: a busy machine is no bug.
+    code: a busy machine is no bug; a stage that breaks is exit 1.
 
     Example: zegel bench core --peers .peers
 
@@ -54,7 +54,7 @@ def bench(
     else:
         columns = ("Stage", "Figure", "Value", "Beside", "Ratio", "Asked")
         output.table(columns, text(document))
-    return 0
+    return 1 if document.failed else 0
 
 
 def _progress() -> Callable[[str], None]:

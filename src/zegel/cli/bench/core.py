@@ -8,7 +8,6 @@ the kernel: page faults would cost more than decoding.
 
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -55,7 +54,7 @@ def run(*, peers: Sequence[Peer] = (), rounds: int = 3, seconds: float = 0.5) ->
         seconds: at least this long for each of our own figures, each round.
 
     Returns:
-        Sizes, machine, versions, frames on and off the fast path, whether the sums of all
+        Sizes, versions, frames on and off the fast path, whether the sums of all
         registers are equal, and `results`: each has `name`, `unit`, `value`, `peer`, `limit`
         (what the peer reached), `ratio` and `must` (null where nothing is asked). A peer that is
         not there is named in `missing`.
@@ -71,7 +70,6 @@ def run(*, peers: Sequence[Peer] = (), rounds: int = 3, seconds: float = 0.5) ->
         "plaintext_bytes": last["ours"]["plaintext_bytes"],
         "batch": last["ours"]["batch"],
         "rounds": rounds,
-        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "python": platform.python_version()},
         "versions": last["ours"]["versions"],
         "on_fast_path": last["ours"]["on_fast_path"],
         "off_fast_path": last["ours"]["off_fast_path"],
@@ -168,12 +166,3 @@ def _openssl(size: int) -> float | None:
         return None
     match = re.search(r"AES-128-GCM\s+([\d.]+)k", done.stdout)
     return float(match.group(1)) * 1000 / size if match else None
-
-
-def _cpu() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return platform.processor()
-    match = re.search(r"model name\s*:\s*(.*)", text)
-    return match.group(1) if match else platform.processor()

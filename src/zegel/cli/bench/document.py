@@ -60,6 +60,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     load_before: tuple[float, float, float]
     machine: Machine
     missing: list[str]  # peers that were asked for and are not there
+    failed: dict[str, str]  # stages that came to no end, and why
     results: list[Result]
     details: dict[str, Any]
 

@@ -196,9 +196,9 @@ def _sizes(engine: Engine) -> dict[str, Any]:
             size[f"merge_{table}_s"] = time.perf_counter() - began
         text = query.data(
             "SELECT table, sum(bytes_on_disk), sum(rows) FROM system.parts "
-            "WHERE active AND table IN {tables:Array(String)} GROUP BY table",
+            "WHERE active AND table IN ({readings:String}, {frames:String}) GROUP BY table",
             "CSV",
-            {"tables": [READINGS, FRAMES]},
+            {"readings": READINGS, "frames": FRAMES},
         ).decode()
     found = {}
     for line in text.splitlines():

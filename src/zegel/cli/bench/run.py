@@ -10,6 +10,7 @@ from typing import Any
 
 from zegel.cli.bench.document import Document, Result, git_commit, machine
 from zegel.cli.bench.stages import STAGES, Asked
+from zegel.errors import ZegelError
 
 __all__ = ["run", "text"]
 
@@ -20,11 +21,17 @@ def run(stages: Sequence[str], asked: Asked) -> Document:
     results: list[Result] = []
     details: dict[str, Any] = {}
     missing: list[str] = []
+    failed: dict[str, str] = {}
     for name, stage in STAGES.items():
         if stages and name not in stages:
             continue
-        asked.say(f"{name}: {(stage.__doc__ or '').splitlines()[0]}")
-        found = stage(asked)
+        asked.say(f"{name}: {(stage.__doc__ or '').partition(chr(10))[0]}")
+        try:
+            found = stage(asked)
+        except ZegelError as error:  # the figures of the other stages are not lost for it
+            failed[name] = error.line()
+            asked.say(f"{name}: {error.line()}")
+            continue
         results += found.results
         details[name] = found.details
         missing += found.missing
@@ -36,6 +43,7 @@ def run(stages: Sequence[str], asked: Asked) -> Document:
         load_before=load,
         machine=machine(),
         missing=missing,
+        failed=failed,
         results=results,
         details=details,
     )

@@ -73,7 +73,7 @@ def core_stage(asked: Asked) -> Found:
         )
         results.append(line_)
     missing = tuple(found.pop("missing"))
-    del found["results"], found["machine"]
+    del found["results"]
     return Found(results, found, missing)
 
 
@@ -177,7 +177,7 @@ def e2e_stage(asked: Asked) -> Found:
 
 
 async def _e2e(asked: Asked) -> Found:
-    from zegel.cli.bench import e2e
+    from zegel.cli.bench import e2e, verdict
 
     half, whole = asked.seconds / 2, asked.seconds
     cases = [
@@ -198,7 +198,7 @@ async def _e2e(asked: Asked) -> Found:
         asked.say(f"e2e: {min(E2E_METERS, most)} meters taken in within {took:.1f} s")
         warm = await e2e.measure([bed], e2e.Case(1_000, 2), asked.say)
         runs = [await e2e.measure([bed], case, asked.say) for case in cases]
-    results = [line for run in runs for line in e2e.figures("e2e", run)]
+    results = [line for run in runs for line in verdict.figures("e2e", run)]
     details = {"meters": min(E2E_METERS, most), "intake_s": took, "warm_up": warm, "runs": runs}
     return Found(results, msgspec.to_builtins(details))
 
@@ -209,7 +209,7 @@ def demo_stage(asked: Asked) -> Found:
 
 
 async def _demo(asked: Asked) -> Found:
-    from zegel.cli.bench import e2e
+    from zegel.cli.bench import e2e, verdict
     from zegel.cli.bench.bed import bed
     from zegel.cli.demo.nodes import Nodes
 
@@ -220,7 +220,7 @@ async def _demo(asked: Asked) -> Found:
         await e2e.measure(beds, e2e.Case(900, 2), asked.say)
         case = e2e.Case(asked.rate or 3_000, asked.seconds / 2)
         run = await e2e.measure(beds, case, asked.say)
-    return Found(e2e.figures("demo", run), msgspec.to_builtins(run))
+    return Found(verdict.figures("demo", run), msgspec.to_builtins(run))
 
 
 Stage = Callable[[Asked], Found]

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from zegel.cli.bench.core import MALLOC
-from zegel.errors import ZegelError
+from zegel.errors import UsageError, ZegelError
 
 __all__ = ["main", "run"]
 
@@ -49,9 +49,11 @@ def main(stage: str, seconds: float) -> dict[str, Any]:
         from zegel.cli.bench import vault_trial
 
         return vault_trial.main(seconds)
-    from zegel.cli.bench import insert_trial
+    if stage == "insert":
+        from zegel.cli.bench import insert_trial
 
-    return insert_trial.main()
+        return insert_trial.main()
+    raise UsageError("stage", expected="spool, vault, insert", found=stage)
 
 
 if __name__ == "__main__":
