@@ -27,20 +27,25 @@ def test_a_push_is_queryable_at_the_first_look_that_saw_it_stored() -> None:
 
 def test_a_store_that_falls_behind_shows_as_growth() -> None:
     looks = [look(t / 10, 1000 * t, 900 * t) for t in range(101)]
-    sums = Sums.over([looks], 0.0, 10.0)
+    sums = Sums.over([looks], 0.0, Case(10_000, 10))
     assert sums.growth == pytest.approx(1000)
-    assert sums.stored_in_window == 90_000
+    assert sums.stored == 90_000
     assert sums.backlog_most == 10_000
 
 
 def test_a_store_that_keeps_up_in_steps_does_not_grow() -> None:
     looks = [look(t / 10, 100 * t, 100 * (t // 10) * 10) for t in range(301)]
-    assert abs(Sums.over([looks], 0.0, 30.0).growth) < 10
+    assert abs(Sums.over([looks], 0.0, Case(1000, 30)).growth) < 10
+
+
+def test_a_node_that_takes_less_than_it_is_offered_shows_as_growth() -> None:
+    looks = [look(t / 10, 90 * t, 90 * t) for t in range(101)]
+    assert Sums.over([looks], 0.0, Case(1000, 10)).growth == pytest.approx(100)
 
 
 def test_several_nodes_are_added_up() -> None:
     looks = [look(t / 10, 10 * t, 10 * t) for t in range(51)]
-    assert Sums.over([looks, looks], 0.0, 5.0).stored_in_window == 1000
+    assert Sums.over([looks, looks], 0.0, Case(200, 5)).stored == 1000
 
 
 @pytest.fixture(scope="module")

@@ -147,7 +147,7 @@ def _run(
 ) -> Run:
     looks = [one.looks for one in beds]
     began = min(one.began for one in sent)
-    sums = Sums.over(looks, began, case.seconds)
+    sums = Sums.over(looks, began, case)
     times = np.concatenate(
         [queryable(one, what, case.rate / len(beds)) for one, what in zip(looks, sent, strict=True)]
     )
@@ -164,7 +164,7 @@ def _run(
         confirmed=sum(one.confirmed for one in sent),
         confirmed_in_window=sum(one.confirmed_in_window for one in sent),
         stored=stored,
-        stored_in_window=sums.stored_in_window,
+        stored_in_window=sums.stored,
         resent=sum(one.resent for one in sent),
         failed=sum(one.failed for one in sent),
         took_s=max(one.seconds for one in sent),
@@ -191,20 +191,25 @@ def _run(
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Counters added up over all nodes."""
+    """Counters added up over all nodes, within the window.
 
-    stored_in_window: int
+    `growth` is that of the pushes that are due and not stored, fitted to the later two thirds,
+    a second: a node that takes fewer than it is offered does not hide behind its store.
+    """
+
+    stored: int
     growth: float
-    backlog_most: int
+    backlog_most: int  # receipted and not stored
 
     @classmethod
-    def over(cls, looks: Sequence[Sequence[Look]], began: float, seconds: float) -> "Sums":
-        """Add up within a window; growth is fitted to its later two thirds."""
+    def over(cls, looks: Sequence[Sequence[Look]], began: float, case: Case) -> "Sums":
+        """Add up, at the instants at which the first node was looked at."""
         at = np.array([look.at for look in looks[0]])
-        inside = at[(at >= began) & (at <= began + seconds)]
+        inside = at[(at >= began) & (at <= began + case.seconds)]
+        if not len(inside):
+            return cls(0, 0.0, 0)
 
         def column(name: str) -> NDArray[np.float64]:
-            """Add a counter up over the nodes, at the instants at which the first was seen."""
             total = np.zeros(len(inside))
             for one in looks:
                 seen = np.array([getattr(look, name) for look in one], "f8") - getattr(one[0], name)
@@ -212,10 +217,10 @@ class Sums:
             return total
 
         stored, received = column("fated"), column("received")
-        backlog = received - stored
-        late = inside > began + seconds / 3
-        slope = float(np.polyfit(inside[late], backlog[late], 1)[0]) if late.sum() > 2 else 0.0
-        return cls(int(stored[-1]), slope, int(backlog.max()))
+        late = inside > began + case.seconds / 3
+        behind = case.rate * (inside - began) - stored
+        growth = float(np.polyfit(inside[late], behind[late], 1)[0]) if late.sum() > 2 else 0.0
+        return cls(int(stored[-1]), growth, int((received - stored).max()))
 
 
 def queryable(looks: Sequence[Look], sent: Sent, rate: float) -> NDArray[np.float64]:

@@ -50,8 +50,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float  # from the last receipt until all is stored
     receipt_ms: Latency
     queryable_ms: Latency
-    backlog_growth: float  # pushes a second, of what is receipted and not stored
-    backlog_most: int
+    backlog_growth: float  # pushes a second, of what is due and not stored
+    backlog_most: int  # receipted and not stored
     segments_most: int
     growing: bool
     off_fast_path: float  # share of the stored pushes
