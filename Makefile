@@ -79,7 +79,8 @@ peers: $(VENV)/.dev
 	benchmarks/peers/setup.sh
 
 bench: $(VENV)/.dev peers
-	$(BIN)/zegel bench --peers .peers --json > benchmarks/results.json
+	$(BIN)/zegel bench --peers .peers --json > benchmarks/results.json.new
+	mv benchmarks/results.json.new benchmarks/results.json
 	$(BIN)/python docs/generate.py
 
 # Only this target writes requirements/*.txt; nothing else resolves versions.

@@ -195,15 +195,19 @@ def _sql(wanted: Wanted, index: MeterIndex, *, counted: bool) -> str:
         serial = f"'{_quoted(index.serial(wanted.meter_id))}'"
     numbers, names = list(range(len(SOURCES))), list(SOURCES)
     limit = "LIMIT {limit:UInt64}" if counted else ""
+    # Of the frames of many meters, ever more, only those between the ends are read and joined;
+    # one meter's stand together in the primary key.
+    ends, between = "", ""
+    if not wanted.meter_id:
+        ends = f"WITH (SELECT (min(frame_id), max(frame_id)) {_WITHIN}) AS ends\n"
+        between = " AND frame_id BETWEEN ends.1 AND ends.2"
     # Only constants and a registered serial, quoted, go into the text; values are parameters.
-    # Of the frames of these meters, ever more, only those between the ends are read and joined.
-    return f"""WITH (SELECT (min(frame_id), max(frame_id)) {_WITHIN}) AS ends
-SELECT {serial} AS serial, {_TIMES[wanted.form]} AS t, import_wh, export_wh,
+    return f"""{ends}SELECT {serial} AS serial, {_TIMES[wanted.form]} AS t, import_wh, export_wh,
  status, quality, transform(source, {numbers}, {names}, 'push') AS source, frame_id
 FROM (SELECT meter_id, t, import_wh, export_wh, status, quality, source, frame_id FROM {_EFFECTIVE}
  AS effective
  ANY LEFT JOIN (SELECT frame_id, source FROM frames WHERE meter_id BETWEEN {{lo:UInt64}}
-  AND {{hi:UInt64}} AND frame_id BETWEEN ends.1 AND ends.2 AND fate = 0) AS origin USING frame_id
+  AND {{hi:UInt64}}{between} AND fate = 0) AS origin USING frame_id
  ORDER BY meter_id, t {limit})"""  # noqa: S608 - see above
 
 

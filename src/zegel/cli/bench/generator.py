@@ -22,6 +22,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
 
 from zegel.cli.client import Api
 from zegel.cli.demo.api import NodeApi
@@ -173,25 +174,22 @@ class _Worker:
             receipt_s=30.0,
         )
         before, began = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
-        in_window = 0
+        at, receipts = [0.0], [0]  # seconds since the beginning, receipts by then
 
         def progress(now: SendStats) -> None:
-            nonlocal in_window
-            if time.monotonic() - began <= order.seconds:
-                in_window = now.confirmed
+            at.append(time.monotonic() - began)
+            receipts.append(now.confirmed)
 
         stats = sender.run(pushes, progress=progress)
         after = resource.getrusage(resource.RUSAGE_SELF)
         self._pushes = []
         gc.unfreeze()
-        if stats.seconds <= order.seconds:
-            in_window = stats.confirmed
         return Sent(
             began=began,
             seconds=stats.seconds,
             pushes=len(pushes),
             confirmed=stats.confirmed,
-            confirmed_in_window=in_window,
+            confirmed_in_window=int(np.interp(order.seconds, at, receipts)),
             resent=stats.resent,
             failed=stats.failed,
             latency_ms=stats.percentiles(),
