@@ -68,3 +68,29 @@ def test_the_first_closed_folder_above_a_path_is_found(tmp_path: Path) -> None:
     found = traversable(closed / "c" / "d")
     assert found is not None
     assert not found.stat().st_mode & 0o001
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root; the run as root has it")
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_program_below_a_closed_folder_is_reached_only_where_a_way_was_opened(
+    tmp_path: Path, *, opened: bool
+) -> None:
+    program = tmp_path / "closed" / "deep" / "program"
+    program.mkdir(parents=True)
+    (program / "code.txt").write_text("x")
+    (tmp_path / "closed").chmod(0o700)
+    (tmp_path / "closed" / "other.txt").write_text("secret")
+    code = (
+        "import os\nfrom pathlib import Path\n"
+        "from zegel.node.isolation import drop_to, open_way_to\n"
+        f"folder = Path({str(program)!r})\n"
+        f"assert not {opened} or open_way_to([folder])\n"
+        "drop_to(61302)\n"
+        "for path in (folder / 'code.txt', folder.parents[1] / 'other.txt'):\n"
+        "    try:\n        print(path.read_text())\n"
+        "    except OSError as error:\n        print(type(error).__name__)\n"
+    )
+    seen = child(code).split()
+    assert seen[0] == ("x" if opened else "PermissionError")
+    assert seen[1] in ("PermissionError", "FileNotFoundError")
+    assert (tmp_path / "closed" / "other.txt").read_text() == "secret"

@@ -8,6 +8,7 @@ reading the zone's memory; it does not keep it from the zone's files.
 import ctypes
 import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -20,10 +21,13 @@ __all__ = [
     "enter_empty_network",
     "hide_memory",
     "network_is_empty",
+    "open_way_to",
     "traversable",
 ]
 
 _CLONE_NEWNET = 0x40000000
+_CLONE_NEWNS = 0x00020000
+_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -61,6 +65,48 @@ def enter_empty_network() -> bool:
     Call it before any thread exists. Returns False where the kernel refuses.
     """
     return bool(_libc().unshare(_CLONE_NEWNET) == 0)
+
+
+def open_way_to(folders: Iterable[Path]) -> bool:
+    """Let other users reach `folders` by their paths, in this process's view only (needs root).
+
+    A program may be installed below a folder that others cannot pass, such as root's home.
+    In a mount namespace of our own such a folder is covered by an empty one, in which nothing
+    but `folders` stands. Returns False where the kernel refuses. Nothing is done where every
+    folder can be reached already.
+    """
+    wanted = {folder: closed for folder in folders if (closed := traversable(folder / "x"))}
+    roots = [f for f in wanted if not any(other in f.parents for other in wanted)]
+    if not roots:
+        return True
+    if _libc().unshare(_CLONE_NEWNS) != 0 or not _mount("none", Path("/"), _MS_REC | _MS_PRIVATE):
+        return False
+    # held before they are covered, and in the new namespace: the kernel binds no other
+    held = {folder: os.open(folder, os.O_PATH | os.O_DIRECTORY) for folder in roots}
+    try:
+        for closed in sorted({wanted[folder] for folder in roots}):
+            if not _mount("tmpfs", closed, _MS_NOSUID | _MS_NODEV, "tmpfs", "mode=0711,size=64k"):
+                return False
+        for folder, fd in held.items():
+            folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+            for parent in (folder, *folder.parents):
+                if parent == wanted[folder]:
+                    break
+                parent.chmod(0o711)
+            if not _mount(f"/proc/self/fd/{fd}", folder, _MS_BIND | _MS_REC):
+                return False
+    finally:
+        for fd in held.values():
+            os.close(fd)
+    return True
+
+
+def _mount(source: str, target: Path, flags: int, kind: str = "", options: str = "") -> bool:
+    """Call mount(2); a second bind or tmpfs hides what lies under it."""
+    done = _libc().mount(
+        source.encode(), os.fsencode(target), kind.encode() or None, flags, options.encode() or None
+    )
+    return bool(done == 0)
 
 
 def network_is_empty() -> bool:

@@ -302,5 +302,9 @@ def _environment() -> dict[str, str]:
 
 
 def _told(config: Config, zone: str) -> Config:
-    """Return a zone's own sections; the others stand at their defaults."""
+    """Return a zone's own sections, with absolute paths; the others stand at their defaults."""
+    node = msgspec.structs.replace(
+        config.node, data_dir=str(config.data()), run_dir=str(config.run())
+    )
+    config = msgspec.structs.replace(config, node=node)
     return Config(**{name: getattr(config, name) for name in _SECTIONS[zone]})

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+import zegel
 from zegel.calls.base import Call, Empty, Health, HealthReport
 from zegel.calls.table import callers_of
 from zegel.errors import StorageError, ZegelError
@@ -23,6 +24,7 @@ from zegel.node.isolation import (
     enter_empty_network,
     hide_memory,
     network_is_empty,
+    open_way_to,
 )
 from zegel.node.link import Link, SocketLink, socket_path
 from zegel.node.serving import Answerer, CallerSocket, Handler
@@ -134,7 +136,8 @@ def _isolate(
     user = document.users.of(zone)
     if user and zone in _WITHOUT_NETWORK and not enter_empty_network():
         raise StorageError("network namespace", where=zone, expected="a new, empty one")
-    # Loaded before the drop, so that a zone's user needs no way to the program's files.
+    if user and not open_way_to(_program()):
+        raise StorageError("program", where=sys.prefix, expected="a folder that others can reach")
     main: Main = importlib.import_module(module).main
     bound = {
         caller: _bind(document.config.run(), zone, caller, document.users.of(caller))
@@ -148,6 +151,12 @@ def _isolate(
     if not user:
         return "none", bound, main
     return ("namespace" if network_is_empty() else "uid"), bound, main
+
+
+def _program() -> tuple[Path, ...]:
+    """Return the folders that a running zone may still load code and data from."""
+    code = Path(zegel.__file__).absolute().parent
+    return (Path(sys.prefix).absolute(), Path(sys.base_prefix).absolute(), code)
 
 
 def _bind(run: Path, zone: str, caller: str, user: int) -> socket.socket:
