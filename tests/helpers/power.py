@@ -58,9 +58,23 @@ class PowerDisk:
             os.close(folder)
 
     def restore(self) -> None:
-        """Give the power back, once no process holds the disk: the journal is replayed."""
-        self._unmount()
-        self._mount()
+        """Give the power back, once no process holds the disk: the journal is replayed.
+
+        A zone may see the disk in a mount namespace of its own. As long as the kernel has not
+        taken that down, which it does a little after the process is gone, the disk that was
+        cut lives on, and mounting it gives it back as it is.
+        """
+        end = time.monotonic() + 10
+        while True:
+            self._unmount()
+            try:
+                self._mount()
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
 
     def _mount(self) -> None:
         _run("mount", "-o", "loop", self._image, self.place)  # umount frees the loop device

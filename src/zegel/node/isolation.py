@@ -27,7 +27,7 @@ __all__ = [
 
 _CLONE_NEWNET = 0x40000000
 _CLONE_NEWNS = 0x00020000
-_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
+_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_SLAVE = 2, 4, 4096, 16384, 1 << 19
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -79,7 +79,8 @@ def open_way_to(folders: Iterable[Path]) -> bool:
     roots = [f for f in wanted if not any(other in f.parents for other in wanted)]
     if not roots:
         return True
-    if _libc().unshare(_CLONE_NEWNS) != 0 or not _mount("none", Path("/"), _MS_REC | _MS_PRIVATE):
+    # a slave: what is unmounted outside does not live on in here
+    if _libc().unshare(_CLONE_NEWNS) != 0 or not _mount("none", Path("/"), _MS_REC | _MS_SLAVE):
         return False
     # held before they are covered, and in the new namespace: the kernel binds no other
     held = {folder: os.open(folder, os.O_PATH | os.O_DIRECTORY) for folder in roots}
