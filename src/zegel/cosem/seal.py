@@ -116,13 +116,14 @@ def open_split(
         raise SecurityError("security control", at=start - 5, expected=f"{aad[0]:02x}", found=found)
     cipher = Cipher(AES(key), GCM(nonce, bytes(frame[-TAG_BYTES:]), TAG_BYTES)).decryptor()
     cipher.authenticate_additional_data(aad)
-    plaintext = cipher.update(frame[start:-TAG_BYTES])
+    plaintext = cipher.update(memoryview(frame)[start:-TAG_BYTES])  # a view: no copy of 2.7 kB
     try:
-        return plaintext + cipher.finalize()
+        cipher.finalize()  # GCM has nothing left to give; it checks the tag
     except InvalidTag:
         raise BadTagError(
             "authentication tag", at=len(frame) - TAG_BYTES, expected="the key's", found="another"
         ) from None
+    return plaintext
 
 
 def seal(
